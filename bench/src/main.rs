@@ -1,0 +1,4 @@
+//! Honest comparisons of file systems.
+#![forbid(unsafe_code)]
+
+fn main() {}

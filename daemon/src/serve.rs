@@ -1,0 +1,100 @@
+//! Answers the kernel until the mount is gone, whoever unmounts it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use fuser::{Config, Filesystem, Session, SessionACL};
+
+use crate::mount::{Mount, Place};
+use crate::ready::Ready;
+use crate::signals::{Request, Signals};
+
+/// How long a daemon that was asked to end waits for users of a mount that was busy, before it
+/// leaves them with a dead connection. Below a second, after which Apptainer kills.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How to serve.
+#[derive(Debug)]
+pub struct ServeOptions {
+    /// Threads that take requests; at least one.
+    pub threads: usize,
+    /// Whom to tell that the mount is live.
+    pub ready: Ready,
+    /// Called for SIGUSR1.
+    pub statistics: fn(),
+}
+
+/// Shakes hands with the kernel, announces the mount, and serves until it is gone. SIGTERM, SIGINT
+/// and SIGHUP unmount it.
+///
+/// # Preconditions
+/// The process has one thread, so that all of them block the daemon's signals.
+///
+/// # Errors
+/// The handshake failed, or a thread can't be started. The file system is unmounted again then.
+pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io::Result<()> {
+    let signals = Signals::block()?;
+    let (fd, place) = mount.into_parts();
+    let served = start(fs, fd, &place, signals, options);
+    if served.is_err()
+        && let Some(place) = &place
+        && let Err(e) = place.unmount()
+    {
+        log::warn!("{e}");
+    }
+    served
+}
+
+fn start<FS: Filesystem>(
+    fs: FS,
+    fd: OwnedFd,
+    place: &Option<Place>,
+    signals: Signals,
+    options: ServeOptions,
+) -> io::Result<()> {
+    let mut config = Config::default();
+    config.n_threads = Some(options.threads.max(1));
+    let session = Session::from_fd(fs, fd, SessionACL::All, config)?;
+    let for_signals = place.clone();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || obey(&signals, for_signals, options.statistics))?;
+    options.ready.announce()?;
+    session.run()
+}
+
+/// Takes signals for as long as the process lives.
+fn obey(signals: &Signals, place: Option<Place>, statistics: fn()) {
+    loop {
+        match signals.wait() {
+            Ok(Request::Statistics) => statistics(),
+            Ok(Request::End) => {
+                if let Some(place) = &place {
+                    end(place);
+                }
+                // The session ends by itself as soon as the last user is gone; a mount that was
+                // given to us as a descriptor is its mounter's to unmount.
+                std::thread::sleep(GRACE);
+                std::process::exit(0);
+            }
+            Err(e) => log::warn!("wait for a signal: {}", e.desc()),
+        }
+    }
+}
+
+/// Writes back what mappings of the mount still hold, and unmounts.
+fn end(place: &Place) {
+    // The other threads go on serving, so that this write-back reaches the upper layer.
+    match std::fs::File::open(place.path()) {
+        Ok(dir) => {
+            if let Err(e) = sys::copy::syncfs(&dir) {
+                log::warn!("sync {}: {}", place.path().display(), e.desc());
+            }
+        }
+        Err(e) => log::warn!("open {}: {e}", place.path().display()),
+    }
+    if let Err(e) = place.unmount() {
+        log::warn!("{e}");
+    }
+}

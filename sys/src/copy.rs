@@ -1,0 +1,130 @@
+//! File content: reflink, `copy_file_range`, holes, `fallocate`, positional reads and writes, flags.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::{Errno, Result};
+
+/// Makes `dst` share all blocks of `src` (`FICLONE`).
+///
+/// # Errors
+/// `EOPNOTSUPP`, `EXDEV`, `EINVAL`, `ENOTTY`: not here; copy instead.
+pub fn reflink(src: impl AsFd, dst: impl AsFd) -> Result<()> {
+    // SAFETY: FICLONE takes a descriptor number by value and touches no memory of ours.
+    let r = unsafe {
+        libc::ioctl(dst.as_fd().as_raw_fd(), libc::FICLONE, src.as_fd().as_raw_fd())
+    };
+    Errno::result(r).map(drop)
+}
+
+/// Copies up to `len` bytes between offsets inside the kernel and returns how many it did.
+pub fn copy_range(
+    src: impl AsFd,
+    mut from: i64,
+    dst: impl AsFd,
+    mut to: i64,
+    len: usize,
+) -> Result<usize> {
+    // SAFETY: both offsets are valid for reads and writes and outlive the call.
+    let n = unsafe {
+        libc::copy_file_range(
+            src.as_fd().as_raw_fd(),
+            &mut from,
+            dst.as_fd().as_raw_fd(),
+            &mut to,
+            len,
+            0,
+        )
+    };
+    Errno::result(n).map(|n| n as usize)
+}
+
+/// Returns the next offset at or after `offset` where `whence` (`SEEK_DATA`, `SEEK_HOLE`) holds.
+///
+/// # Errors
+/// `ENXIO`: there is no such place before the end of the file.
+pub fn seek(fd: impl AsFd, offset: i64, whence: i32) -> Result<i64> {
+    // SAFETY: lseek takes no pointer.
+    Errno::result(unsafe { libc::lseek(fd.as_fd().as_raw_fd(), offset, whence) })
+}
+
+/// `fallocate(2)` with any mode.
+pub fn fallocate(fd: impl AsFd, mode: i32, offset: i64, len: i64) -> Result<()> {
+    loop {
+        // SAFETY: fallocate takes no pointer.
+        let r = unsafe { libc::fallocate(fd.as_fd().as_raw_fd(), mode, offset, len) };
+        match Errno::result(r) {
+            Err(Errno::EINTR) => continue,
+            r => return r.map(drop),
+        }
+    }
+}
+
+/// Reads at `offset` until `buf` is full or the file ends; returns the bytes read.
+pub fn read_at(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {
+        // SAFETY: `rest` is writable for its whole length, which is passed.
+        let n = unsafe {
+            libc::pread64(
+                fd.as_fd().as_raw_fd(),
+                rest.as_mut_ptr().cast(),
+                rest.len(),
+                (offset + done as u64) as i64,
+            )
+        };
+        match Errno::result(n) {
+            Ok(0) => break,
+            Ok(n) => done += n as usize,
+            Err(Errno::EINTR) => continue,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes at `offset` until `buf` is written; returns the bytes written, fewer only where an error
+/// stopped it after a part.
+pub fn write_at(fd: impl AsFd, buf: &[u8], offset: u64) -> Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get(done..).filter(|r| !r.is_empty()) {
+        // SAFETY: `rest` is readable for its whole length, which is passed.
+        let n = unsafe {
+            libc::pwrite64(
+                fd.as_fd().as_raw_fd(),
+                rest.as_ptr().cast(),
+                rest.len(),
+                (offset + done as u64) as i64,
+            )
+        };
+        match Errno::result(n) {
+            Ok(n) => done += n as usize,
+            Err(Errno::EINTR) => continue,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Flushes the file system that holds `fd` (`syncfs(2)`).
+pub fn syncfs(fd: impl AsFd) -> Result<()> {
+    // SAFETY: syncfs takes no pointer.
+    Errno::result(unsafe { libc::syncfs(fd.as_fd().as_raw_fd()) }).map(drop)
+}
+
+/// Returns the inode flags of a file (`FS_IOC_GETFLAGS`, chattr(1)).
+pub fn file_flags(fd: impl AsFd) -> Result<u32> {
+    let mut flags: libc::c_long = 0;
+    // SAFETY: the kernel writes an int into `flags`, which has room for a long.
+    let r = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut flags) };
+    Errno::result(r).map(|_| flags as u32)
+}
+
+/// Sets the inode flags of a file (`FS_IOC_SETFLAGS`).
+pub fn set_file_flags(fd: impl AsFd, flags: u32) -> Result<()> {
+    let flags = libc::c_long::from(flags);
+    // SAFETY: the kernel reads an int from `flags`, which holds a long with the same low bytes.
+    let r = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) };
+    Errno::result(r).map(drop)
+}

@@ -1,0 +1,52 @@
+//! File handles: `name_to_handle_at(2)`, a name for an inode that survives rename and reboot.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::{Errno, Result, cstr};
+
+/// Longest handle (`MAX_HANDLE_SZ`).
+const MAX: usize = 128;
+
+/// The handle of an inode: a type and bytes that only its file system understands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FileHandle {
+    /// Type, as the file system gives it (0 … 254).
+    pub kind: i32,
+    /// Bytes of the identifier.
+    pub id: Vec<u8>,
+}
+
+#[repr(C)]
+struct Raw {
+    bytes: u32,
+    kind: i32,
+    id: [u8; MAX],
+}
+
+/// Returns the handle of the entry `name` of `dir` (empty: of the descriptor itself); a symlink is
+/// not followed.
+///
+/// # Errors
+/// `EOPNOTSUPP`: the file system has no handles, ever.
+pub fn of_at(dir: impl AsFd, name: &OsStr) -> Result<FileHandle> {
+    let flags = if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    let name = cstr(name)?;
+    let mut raw = Raw { bytes: MAX as u32, kind: 0, id: [0; MAX] };
+    let mut mount_id = 0;
+    // SAFETY: the name is NUL-terminated; `raw` has the layout of `struct file_handle` with room for
+    // the bytes that its first field promises; all pointers outlive the call.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            dir.as_fd().as_raw_fd(),
+            name.as_ptr(),
+            &mut raw,
+            &mut mount_id,
+            flags,
+        )
+    };
+    Errno::result(r)?;
+    let id = raw.id.get(..raw.bytes as usize).ok_or(Errno::EIO)?;
+    Ok(FileHandle { kind: raw.kind, id: id.to_vec() })
+}

@@ -1,0 +1,6 @@
+//! `unionfs`, built inside this package so that its suites find it by `CARGO_BIN_EXE_unionfs-under-test`.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    unionfs::run(std::env::args_os())
+}

@@ -1,0 +1,2 @@
+//! Fixtures of the suites; no test.
+#![forbid(unsafe_code)]
