@@ -1,6 +1,6 @@
 //! Processes: detaching a daemon, inherited descriptors, capabilities, signals.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::{Errno, Result};
 
@@ -47,6 +47,18 @@ pub fn inherited_fd(fd: RawFd) -> Result<OwnedFd> {
     // SAFETY: the descriptor is open, as the call above proved, and came from outside this program,
     // which therefore has no other owner for it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Translates a process number of another pid namespace into the caller's own
+/// (`NS_GET_TGID_FROM_PIDNS` of ioctl_nsfs(2), Linux 6.12).
+///
+/// # Errors
+/// `ENOTTY`: the kernel doesn't know the call, or `namespace` is no pid namespace. `ESRCH`: no such
+/// process, or not visible to the caller.
+pub fn pid_from_namespace(namespace: impl AsFd, pid: i32) -> Result<i32> {
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: the request takes its argument by value, so no memory is shared with the kernel.
+    Errno::result(unsafe { libc::ioctl(fd, libc::NS_GET_TGID_FROM_PIDNS, pid) })
 }
 
 /// Whether the calling thread has a capability (`CAP_*` number of capabilities(7)) in its effective

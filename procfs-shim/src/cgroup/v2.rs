@@ -1,0 +1,80 @@
+//! File names and units of cgroup v2.
+
+use super::memory::{MemoryLevel, SwapLevel};
+use super::{CpuTimes, Level, NanoCpus, parse};
+use crate::error::ReadError;
+use crate::host::held::HeldFile;
+
+/// The files of a cgroup of the memory controller. The hierarchy's root has none of them.
+#[derive(Debug)]
+pub(super) struct MemoryFiles {
+    limit: HeldFile,
+    usage: HeldFile,
+    stat: HeldFile,
+    swap_limit: Option<HeldFile>,
+    swap_usage: Option<HeldFile>,
+}
+
+impl MemoryFiles {
+    pub(super) fn open(level: &Level) -> Result<Option<MemoryFiles>, ReadError> {
+        let find = |name| level.find(name);
+        let (Some(limit), Some(usage), Some(stat)) =
+            (find("memory.max")?, find("memory.current")?, find("memory.stat")?)
+        else {
+            return Ok(None);
+        };
+        let swap_limit = find("memory.swap.max")?;
+        let swap_usage = find("memory.swap.current")?;
+        Ok(Some(MemoryFiles { limit, usage, stat, swap_limit, swap_usage }))
+    }
+
+    pub(super) fn limit(&self) -> Result<Option<u64>, ReadError> {
+        limit(&self.limit)
+    }
+
+    pub(super) fn swap_limit(&self) -> Result<Option<u64>, ReadError> {
+        self.swap_limit.as_ref().map_or(Ok(None), limit)
+    }
+
+    pub(super) fn read(&self) -> Result<MemoryLevel, ReadError> {
+        let text = self.stat.text()?;
+        let stat = parse::memory_stat_v2(&text).map_err(ReadError::of(self.stat.path()))?;
+        let used = self.swap_usage.as_ref().map_or(Ok(0), number)?;
+        let swap = SwapLevel { limit: self.swap_limit()?, used };
+        Ok(MemoryLevel { limit: self.limit()?, usage: number(&self.usage)?, stat, swap })
+    }
+}
+
+/// The file of a cgroup of the cpu controller.
+#[derive(Debug)]
+pub(super) struct QuotaFiles {
+    max: HeldFile,
+}
+
+impl QuotaFiles {
+    pub(super) fn open(level: &Level) -> Result<Option<QuotaFiles>, ReadError> {
+        Ok(level.find("cpu.max")?.map(|max| QuotaFiles { max }))
+    }
+
+    pub(super) fn quota(&self) -> Result<Option<NanoCpus>, ReadError> {
+        parse::cpu_max(&self.max.text()?).map_err(ReadError::of(self.max.path()))
+    }
+}
+
+/// Name of the file that tells the processor time used; each cgroup has it.
+pub(super) const TIME_FILE: &str = "cpu.stat";
+
+/// Name of the file that tells the allowed processors.
+pub(super) const CPUSET_FILES: [&str; 1] = ["cpuset.cpus.effective"];
+
+pub(super) fn times(text: &str) -> Result<CpuTimes, crate::error::ParseError> {
+    parse::cpu_stat(text)
+}
+
+fn number(file: &HeldFile) -> Result<u64, ReadError> {
+    parse::number(&file.text()?).map_err(ReadError::of(file.path()))
+}
+
+fn limit(file: &HeldFile) -> Result<Option<u64>, ReadError> {
+    parse::limit(&file.text()?).map_err(ReadError::of(file.path()))
+}

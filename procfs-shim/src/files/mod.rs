@@ -1,0 +1,95 @@
+//! One table: path -> renderer -> fallback. A renderer is pure; what it is given comes from a view.
+
+pub mod cpu_online;
+pub mod cpuinfo;
+pub mod loadavg;
+pub mod meminfo;
+pub mod stat;
+pub mod swaps;
+pub mod uptime;
+
+use crate::error::ReadError;
+use crate::host::HostFile;
+use crate::view::View;
+
+/// What a reader is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A text of its own.
+    Text(Vec<u8>),
+    /// The machine's file, as the machine is what limits the reader.
+    Host,
+}
+
+/// A file that is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Path below the mount point.
+    pub path: &'static str,
+    /// Makes the content.
+    pub render: fn(&View) -> Result<Content, ReadError>,
+    /// The machine's file: for readers outside any container, and where the content can't be made.
+    pub fallback: HostFile,
+}
+
+/// Each file that is served.
+pub const TABLE: &[Row] = &[
+    Row { path: "proc/meminfo", render: meminfo, fallback: HostFile::Meminfo },
+    Row { path: "proc/cpuinfo", render: cpuinfo, fallback: HostFile::Cpuinfo },
+    Row { path: "proc/stat", render: stat, fallback: HostFile::Stat },
+    Row { path: "proc/uptime", render: uptime, fallback: HostFile::Uptime },
+    Row { path: "proc/loadavg", render: loadavg, fallback: HostFile::Loadavg },
+    Row { path: "proc/swaps", render: swaps, fallback: HostFile::Swaps },
+    Row { path: "sys/devices/system/cpu/online", render: online, fallback: HostFile::CpuOnline },
+];
+
+fn meminfo(view: &View) -> Result<Content, ReadError> {
+    let Some(memory) = view.memory()? else { return Ok(Content::Host) };
+    Ok(Content::Text(meminfo::render(&view.host().meminfo()?, &memory)))
+}
+
+fn cpuinfo(view: &View) -> Result<Content, ReadError> {
+    let host = view.host().text(HostFile::Cpuinfo)?;
+    Ok(Content::Text(cpuinfo::render(&host, &view.cpus()?)))
+}
+
+fn stat(view: &View) -> Result<Content, ReadError> {
+    let cpus = view.cpus()?;
+    let Some(account) = view.account(&cpus)? else { return Ok(Content::Host) };
+    let counts = view.load().unwrap_or_default().counts;
+    let seen = stat::Seen { cpus: &cpus, account, btime: view.btime()?, counts };
+    Ok(Content::Text(stat::render(&seen)))
+}
+
+fn uptime(view: &View) -> Result<Content, ReadError> {
+    let Some(age) = view.age() else { return Ok(Content::Host) };
+    let account = view.account(&view.cpus()?)?;
+    // Where no time is counted for the container, its processors may as well have been idle.
+    let idle = account.map_or(age, |a| a.idle);
+    Ok(Content::Text(uptime::render(age, idle)))
+}
+
+fn loadavg(view: &View) -> Result<Content, ReadError> {
+    Ok(view.load().map_or(Content::Host, |load| Content::Text(loadavg::render(&load))))
+}
+
+fn swaps(view: &View) -> Result<Content, ReadError> {
+    let memory = view.memory()?;
+    Ok(memory.map_or(Content::Host, |m| Content::Text(swaps::render(m.swap_total, m.swap_free))))
+}
+
+fn online(view: &View) -> Result<Content, ReadError> {
+    Ok(Content::Text(cpu_online::render(&view.cpus()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_falls_back_to_its_own_path() {
+        for row in TABLE {
+            assert_eq!(row.path, row.fallback.path());
+        }
+    }
+}

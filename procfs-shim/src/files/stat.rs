@@ -1,0 +1,89 @@
+//! /proc/stat: ticks of the container's processors, and its own counts.
+
+use std::fmt::Write;
+
+use crate::host::USER_HZ;
+use crate::view::cpu::CpuView;
+use crate::view::load::Counts;
+use crate::view::meter::CpuAccount;
+
+/// Nanoseconds a tick.
+const NS_A_TICK: u64 = 1_000_000_000 / USER_HZ;
+
+/// What is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Processors.
+    pub cpus: &'a CpuView,
+    /// Their time.
+    pub account: CpuAccount,
+    /// Boot time, in seconds since the epoch.
+    pub btime: u64,
+    /// Threads.
+    pub counts: Counts,
+}
+
+/// The four columns that a container has figures for, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    user: u64,
+    nice: u64,
+    system: u64,
+    idle: u64,
+}
+
+/// Renders the file. A cgroup counts no interrupts, and a figure of the machine would be of no use:
+/// those are zero.
+pub fn render(seen: &Seen) -> Vec<u8> {
+    let mut text = String::with_capacity(256 + 64 * seen.cpus.cpus.len());
+    let all = Ticks::of(&seen.account);
+    push(&mut text, "cpu ", &all);
+    let count = seen.cpus.cpus.len() as u64;
+    for (index, cpu) in seen.cpus.cpus.iter().enumerate() {
+        let name = format!("cpu{}", cpu.number.0);
+        push(&mut text, &name, &all.share(index as u64, count));
+    }
+    let counts = seen.counts;
+    let tail = format_args!(
+        "intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked {}\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        seen.btime,
+        counts.processes,
+        // Whoever reads this runs.
+        counts.running.max(1),
+        counts.blocked,
+    )
+    .to_string();
+    text.push_str(&tail);
+    text.into_bytes()
+}
+
+impl Ticks {
+    fn of(account: &CpuAccount) -> Ticks {
+        Ticks {
+            user: account.busy.user / NS_A_TICK,
+            nice: account.busy.nice / NS_A_TICK,
+            system: account.busy.system / NS_A_TICK,
+            idle: account.idle / NS_A_TICK,
+        }
+    }
+
+    /// Returns the part of one of `count` processors: time is counted for all together, and spread
+    /// evenly so that the parts add up to the whole and each of them only grows.
+    fn share(&self, index: u64, count: u64) -> Ticks {
+        let part = |whole: u64| whole / count.max(1) + u64::from(index < whole % count.max(1));
+        Ticks {
+            user: part(self.user),
+            nice: part(self.nice),
+            system: part(self.system),
+            idle: part(self.idle),
+        }
+    }
+}
+
+fn push(text: &mut String, name: &str, t: &Ticks) {
+    let Ticks { user, nice, system, idle } = t;
+    // Writing to a string has no failure.
+    if writeln!(text, "{name} {user} {nice} {system} {idle} 0 0 0 0 0 0").is_err() {
+        log::debug!("{name} was not written");
+    }
+}

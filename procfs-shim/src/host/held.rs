@@ -1,0 +1,105 @@
+//! Files of the kernel that are opened once and read many times from their beginning.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+
+use crate::error::ReadError;
+
+/// Room for one read: holds a whole /proc/meminfo, memory.stat or the like.
+const ROOM: usize = 16 * 1024;
+
+/// A file of /proc, /sys or a cgroup that stays open. The kernel makes its text anew at each read
+/// from offset 0, and nothing that is mounted over the path later can take its place: a daemon whose
+/// own files are mounted over its own /proc would otherwise wait for itself.
+#[derive(Debug)]
+pub struct HeldFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl HeldFile {
+    /// Opens `name` below a directory whose path is `base` (for messages).
+    ///
+    /// # Errors
+    /// What `openat(2)` answers.
+    pub fn open_at(dir: impl AsFd, base: &Path, name: &str) -> Result<HeldFile, ReadError> {
+        let path = base.join(name);
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        match openat(dir, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(HeldFile { file: File::from(fd), path }),
+            Err(e) => Err(ReadError::Io(path, e)),
+        }
+    }
+
+    /// Opens `name` below a directory, or `None` where there is no such file: cgroup files depend on
+    /// version, controller and kernel.
+    ///
+    /// # Errors
+    /// Any other failure.
+    pub fn find_at(dir: impl AsFd, base: &Path, name: &str) -> Result<Option<HeldFile>, ReadError> {
+        match HeldFile::open_at(dir, base, name) {
+            Ok(file) => Ok(Some(file)),
+            Err(ReadError::Io(_, Errno::ENOENT)) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads the whole text.
+    ///
+    /// # Errors
+    /// `ESRCH`, `ENODEV`: the process or cgroup that the file belongs to is gone.
+    pub fn read(&self) -> Result<Vec<u8>, ReadError> {
+        let mut text = Vec::new();
+        let mut end = 0;
+        loop {
+            if text.len() < end + ROOM {
+                text.resize(end + ROOM, 0);
+            }
+            let room = text.get_mut(end..).unwrap_or_default();
+            match self.file.read_at(room, end as u64) {
+                Ok(0) => break,
+                Ok(n) => end += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(ReadError::Io(self.path.clone(), errno(&e))),
+            }
+        }
+        text.truncate(end);
+        Ok(text)
+    }
+
+    /// Reads the whole text as UTF-8; the kernel writes nothing else in the files read here, but for
+    /// names of processes.
+    ///
+    /// # Errors
+    /// As [`HeldFile::read`].
+    pub fn text(&self) -> Result<String, ReadError> {
+        let bytes = self.read()?;
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Opens a directory to look up names in.
+///
+/// # Errors
+/// What `open(2)` answers.
+pub fn directory(path: &Path) -> Result<OwnedFd, ReadError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|e| ReadError::Io(path.to_path_buf(), e))
+}
+
+/// Returns the kernel's number of an I/O error (`EIO` where there is none).
+pub fn errno(e: &std::io::Error) -> Errno {
+    e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

@@ -1,0 +1,251 @@
+//! Open renders; read slices the rendered bytes, and renders anew at a return to the beginning.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents, PollFlags,
+    PollNotifier, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyPoll, ReplyXattr, Request,
+};
+use parking_lot::Mutex;
+
+use super::handles::Handles;
+use super::tree::{Node, Tree};
+use crate::error::ReadError;
+use crate::files::{Content, Row};
+use crate::host::process::Pid;
+use crate::view::Views;
+use crate::view::load::PERIOD;
+
+/// Names and attributes never change.
+const TTL: Duration = Duration::from_secs(3600);
+
+/// Size that sysfs gives its files.
+const SYSFS_SIZE: u64 = 4096;
+
+/// The file system.
+#[derive(Debug)]
+pub(super) struct Adapter {
+    views: Arc<Views>,
+    tree: Tree,
+    handles: Handles,
+    /// Fallbacks that were warned of, by file and cause.
+    warned: Mutex<HashSet<(&'static str, String)>>,
+}
+
+/// How many different warnings are told apart.
+const MOST_WARNINGS: usize = 256;
+
+impl Adapter {
+    pub(super) fn new(views: Views) -> Adapter {
+        Adapter {
+            views: Arc::new(views),
+            tree: Tree::new(),
+            handles: Handles::new(),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Makes a file's content for a reader. The machine's file stands in where the container's
+    /// can't be made, and the log says so.
+    fn content(&self, row: &'static Row, reader: u32) -> Result<Vec<u8>, Errno> {
+        let made = self.views.of(Pid(reader)).and_then(|view| (row.render)(&view));
+        log::debug!("open {} for process {reader}: {}", row.path, outcome(&made));
+        match made {
+            Ok(Content::Text(text)) => return Ok(text),
+            Ok(Content::Host) => {}
+            Err(cause) => self.warn_once(row.path, cause),
+        }
+        let host = self.views.host().bytes(row.fallback);
+        host.map_err(|e| Errno::from_i32(e.errno() as i32))
+    }
+
+    fn warn_once(&self, path: &'static str, cause: ReadError) {
+        let mut warned = self.warned.lock();
+        if warned.len() < MOST_WARNINGS && warned.insert((path, cause.to_string())) {
+            log::warn!("{path}: a reader is shown the machine's own figures: {cause}");
+        }
+    }
+
+    fn file(&self, ino: INodeNo) -> Result<&'static Row, Errno> {
+        let node = self.tree.get(ino).ok_or(Errno::ENOENT)?;
+        node.file.ok_or(Errno::EISDIR)
+    }
+}
+
+fn outcome(made: &Result<Content, ReadError>) -> String {
+    match made {
+        Ok(Content::Text(text)) => format!("{} bytes", text.len()),
+        Ok(Content::Host) => "the machine's".into(),
+        Err(e) => e.to_string(),
+    }
+}
+
+fn attributes(ino: INodeNo, node: &Node) -> FileAttr {
+    let is_dir = node.kind() == FileType::Directory;
+    let is_sysfs = node.file.is_some_and(|row| row.path.starts_with("sys/"));
+    FileAttr {
+        ino,
+        // Files of /proc have no size; with direct I/O the kernel doesn't look at it.
+        size: if is_sysfs { SYSFS_SIZE } else { 0 },
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: node.kind(),
+        perm: if is_dir { 0o555 } else { 0o444 },
+        nlink: if is_dir { 2 } else { 1 },
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Readers of one directory don't wait for each other. An old kernel may lack it.
+        if let Err(missing) = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS) {
+            log::debug!("the kernel doesn't offer {missing:?}");
+        }
+        let views = self.views.clone();
+        std::thread::Builder::new().name("load".into()).spawn(move || {
+            loop {
+                views.sample();
+                std::thread::sleep(PERIOD);
+            }
+        })?;
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let found = self.tree.lookup(parent, name);
+        match found.and_then(|ino| Some((ino, self.tree.get(ino)?))) {
+            Some((ino, node)) => reply.entry(&TTL, &attributes(ino, node), Generation(0)),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.tree.get(ino) {
+            Some(node) => reply.attr(&TTL, &attributes(ino, node)),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            return reply.error(Errno::EACCES);
+        }
+        match self.file(ino).and_then(|row| self.content(row, req.pid())) {
+            Ok(text) => {
+                let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
+                reply.opened(self.handles.add(text), flags);
+            }
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn read(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let render = || {
+            let text = self.file(ino).and_then(|row| self.content(row, req.pid()))?;
+            Ok(self.handles.replace(fh, text))
+        };
+        match self.handles.get(fh, offset).map_or_else(render, Ok) {
+            Ok(text) => reply.data(slice(&text, offset, size)),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.handles.remove(fh);
+        reply.ok();
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // Kernels before 5.16 ask although nothing is written; told once, they never ask again.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let Some(node) = self.tree.get(ino).filter(|n| n.file.is_none()) else {
+            return reply.error(Errno::ENOTDIR);
+        };
+        let own = [(ino, FileType::Directory, "."), (node.parent, FileType::Directory, "..")];
+        let below = self.tree.children(ino).map(|(ino, n)| (ino, n.kind(), n.name));
+        let all = own.into_iter().chain(below).zip(1u64..);
+        for ((ino, kind, name), next) in all.skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+            if reply.add(ino, next, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn access(&self, _req: &Request, _ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        if mask.contains(AccessFlags::W_OK) { reply.error(Errno::EACCES) } else { reply.ok() }
+    }
+
+    fn poll(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _ph: PollNotifier,
+        _events: PollEvents,
+        _flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        // The kernel then answers by itself for ever: a poll that waits for a daemon would keep a
+        // machine from suspending.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+}
+
+/// Returns the bytes from `offset` on, at most `size`.
+fn slice(text: &[u8], offset: u64, size: u32) -> &[u8] {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+    let end = start.saturating_add(size as usize).min(text.len());
+    text.get(start..end).unwrap_or_default()
+}

@@ -1,0 +1,8 @@
+//! The only room that names `fuser`.
+
+mod adapter;
+mod handles;
+mod session;
+mod tree;
+
+pub use session::serve;

@@ -1,0 +1,30 @@
+//! Mount, serve, unmount.
+
+use daemon::{Mount, MountRequest, Ready, ServeOptions};
+
+use super::adapter::Adapter;
+use crate::error::StartError;
+use crate::view::Views;
+
+/// Mounts and serves until the mount is gone.
+///
+/// # Preconditions
+/// The process has one thread.
+///
+/// # Errors
+/// The mount failed, or the connection broke.
+pub fn serve(
+    views: Views,
+    request: &MountRequest,
+    threads: usize,
+    ready: Ready,
+) -> Result<(), StartError> {
+    let mount = Mount::new(request).map_err(|e| StartError::Failed(e.to_string()))?;
+    let options = ServeOptions { threads, ready, statistics };
+    daemon::serve(Adapter::new(views), mount, options)
+        .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
+}
+
+fn statistics() {
+    log::info!("alive");
+}

@@ -1,0 +1,113 @@
+//! Load averages: a sample every five seconds, at a cost that has a bound.
+
+use std::time::{Duration, Instant};
+
+use super::container::{Container, Groups};
+use crate::host::process::{Pid, Processes};
+
+/// Time between two samples, as the kernel has it.
+pub const PERIOD: Duration = Duration::from_secs(5);
+
+/// How many threads' states one sample of a container asks for at most; of more, it asks every
+/// n-th, others each time, and scales.
+const MOST_ASKED: usize = 512;
+
+/// exp(-5 s / 1, 5, 15 min).
+const DECAY: [f64; 3] = [0.920_044_414_629_323, 0.983_471_453_821_617, 0.994_459_848_004_897];
+
+/// Load averages of a container and the counts of its last sample.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    averages: [f64; 3],
+    counts: Counts,
+    sampled: Option<Instant>,
+    rounds: usize,
+}
+
+/// The threads of a container at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Running or ready to run.
+    pub running: u64,
+    /// Waiting uninterruptibly.
+    pub blocked: u64,
+    /// All.
+    pub threads: u64,
+    /// The newest process's number in the container's own pid namespace.
+    pub last_pid: u32,
+    /// The greatest number given so far: as many processes were made at least.
+    pub processes: u64,
+}
+
+/// What is shown of a container's load.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadView {
+    /// Averages over 1, 5 and 15 minutes.
+    pub averages: [f64; 3],
+    /// Counts.
+    pub counts: Counts,
+}
+
+impl Load {
+    /// Takes a sample.
+    pub fn take(&mut self, counts: Counts, at: Instant) {
+        // A sampler that was kept from its work takes the one sample for each that it missed.
+        let missed = self.sampled.map_or(1, |before| {
+            let periods = at.duration_since(before).as_secs_f64() / PERIOD.as_secs_f64();
+            periods.round().max(1.0) as i32
+        });
+        let active = (counts.running + counts.blocked) as f64;
+        for (average, decay) in self.averages.iter_mut().zip(DECAY) {
+            let kept = decay.powi(missed);
+            *average = *average * kept + active * (1.0 - kept);
+        }
+        let processes = self.counts.processes.max(counts.processes);
+        self.counts = Counts { processes, ..counts };
+        self.sampled = Some(at);
+        self.rounds = self.rounds.wrapping_add(1);
+    }
+
+    /// Returns what to show.
+    pub fn view(&self) -> LoadView {
+        LoadView { averages: self.averages, counts: self.counts }
+    }
+
+    /// Whether a sample was taken ever.
+    pub fn is_sampled(&self) -> bool {
+        self.sampled.is_some()
+    }
+}
+
+/// Samples a container, asking for at most `most` threads' states.
+pub fn sample(container: &Container, groups: &Groups, all: &Processes, most: usize) {
+    let Some(threads) = threads(container, groups, all) else { return };
+    let round = container.load().lock().rounds;
+    let counts = count(&threads, all, most.clamp(1, MOST_ASKED), round);
+    container.load().lock().take(counts, Instant::now());
+}
+
+/// Lists the threads of the container's own cgroup, else the processes of its pid namespace.
+fn threads(container: &Container, groups: &Groups, all: &Processes) -> Option<Vec<Pid>> {
+    if let Some(tasks) = &groups.tasks {
+        return tasks.threads().ok();
+    }
+    let processes = all.in_namespace(container.namespace()?).ok()?;
+    Some(processes.iter().flat_map(|p| p.threads()).collect())
+}
+
+fn count(threads: &[Pid], all: &Processes, most: usize, round: usize) -> Counts {
+    let stride = threads.len().div_ceil(most).max(1);
+    let asked = threads.iter().skip(round % stride).step_by(stride);
+    let (mut running, mut blocked) = (0, 0);
+    for pid in asked {
+        match all.thread_state(*pid) {
+            Some('R') => running += stride as u64,
+            Some('D') => blocked += stride as u64,
+            _ => {}
+        }
+    }
+    let newest = threads.iter().max().and_then(|&pid| all.get(pid).ok()?.status().ok());
+    let last_pid = newest.and_then(|s| s.ns_pids.last().copied()).unwrap_or(0);
+    let threads = threads.len() as u64;
+    Counts { running, blocked, threads, last_pid, processes: u64::from(last_pid) }
+}

@@ -1,0 +1,244 @@
+//! What a reader may see: its container, and that container's memory, processors, time and load.
+
+pub mod caller;
+pub mod container;
+pub mod cpu;
+pub mod load;
+pub mod memory;
+pub mod meter;
+pub mod processes;
+
+use std::sync::Arc;
+
+use crate::cgroup::{Controller, CpuTimes, Hierarchy, Membership};
+use crate::error::ReadError;
+use crate::host::Host;
+use crate::host::process::{Pid, StartTime};
+use caller::Callers;
+use container::{Container, Groups, Init};
+use cpu::{CpuRules, CpuView};
+use load::LoadView;
+use memory::{MemoryRules, MemoryView};
+use meter::CpuAccount;
+
+/// Thread states asked for in one round of samples over all containers.
+const SAMPLE_BUDGET: usize = 4096;
+
+/// What is the operator's choice.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Of memory.
+    pub memory: MemoryRules,
+    /// Of processors.
+    pub cpu: CpuRules,
+}
+
+/// Whose files they are.
+#[derive(Debug)]
+enum Whose {
+    /// Each reader's own container's.
+    Reader(Callers),
+    /// One container's, whoever reads. Holds the daemon's cgroups too: what the container shares
+    /// with its runner is not its own.
+    One(Arc<Container>, Membership),
+}
+
+/// The views of all readers.
+#[derive(Debug)]
+pub struct Views {
+    host: Host,
+    tree: Hierarchy,
+    rules: Rules,
+    whose: Whose,
+}
+
+/// A container as one request sees it.
+#[derive(Debug)]
+pub struct View<'a> {
+    views: &'a Views,
+    container: Arc<Container>,
+    groups: Arc<Groups>,
+}
+
+impl Views {
+    /// Views by reader.
+    ///
+    /// # Errors
+    /// /proc is another pid namespace's.
+    pub fn by_reader(host: Host, tree: Hierarchy, rules: Rules) -> Result<Views, ReadError> {
+        let callers = Callers::new(host.processes())?;
+        Ok(Views { host, tree, rules, whose: Whose::Reader(callers) })
+    }
+
+    /// The view of the one container whose init is `pid`; if `start` is given, the process must have
+    /// started then.
+    ///
+    /// # Errors
+    /// `ESRCH`: there is no such process.
+    pub fn of_one(
+        host: Host,
+        tree: Hierarchy,
+        rules: Rules,
+        pid: Pid,
+        start: Option<StartTime>,
+    ) -> Result<Views, ReadError> {
+        let own = host.processes().own()?;
+        let process = host.processes().get(pid)?;
+        let init = Init::new(&process, &own)?;
+        if start.is_some_and(|s| s != init.key().1) {
+            return Err(ReadError::UnknownReader);
+        }
+        let shared = Membership::parse(&own.hold("cgroup")?.text()?)?;
+        let container = Arc::new(Container::of_init(init, &tree, Some(&shared))?);
+        Ok(Views { host, tree, rules, whose: Whose::One(container, shared) })
+    }
+
+    /// Returns what a reader sees.
+    ///
+    /// # Errors
+    /// Its container can't be found.
+    pub fn of(&self, reader: Pid) -> Result<View<'_>, ReadError> {
+        let container = match &self.whose {
+            Whose::One(container, _) => container.clone(),
+            Whose::Reader(callers) => {
+                callers.container(reader, self.host.processes(), &self.tree)?
+            }
+        };
+        let groups = container.groups(&self.tree, self.shared())?;
+        Ok(View { views: self, container, groups })
+    }
+
+    /// The machine.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Takes a sample of each container's load.
+    pub fn sample(&self) {
+        let containers = match &self.whose {
+            Whose::One(container, _) => vec![container.clone()],
+            Whose::Reader(callers) => {
+                callers.look_around(self.host.processes(), &self.tree);
+                callers.containers()
+            }
+        };
+        let each = (SAMPLE_BUDGET / containers.len().max(1)).max(16);
+        for container in containers {
+            match container.groups(&self.tree, self.shared()) {
+                Ok(groups) => load::sample(&container, &groups, self.host.processes(), each),
+                Err(e) => log::debug!("sample of a container's load: {e}"),
+            }
+        }
+    }
+
+    fn shared(&self) -> Option<&Membership> {
+        match &self.whose {
+            Whose::One(_, shared) => Some(shared),
+            Whose::Reader(_) => None,
+        }
+    }
+}
+
+impl View<'_> {
+    /// The machine.
+    pub fn host(&self) -> &Host {
+        &self.views.host
+    }
+
+    /// Returns its memory; `None` if that is the whole machine's.
+    ///
+    /// # Errors
+    /// A file can't be read, or no hierarchy has the controller.
+    pub fn memory(&self) -> Result<Option<MemoryView>, ReadError> {
+        let rules = &self.views.rules.memory;
+        let sum = match rules.declared {
+            Some(_) if !(self.groups.memory_is_own && self.groups.memory.is_some()) => {
+                self.container.processes(self.host().processes())?
+            }
+            _ => None,
+        };
+        let mut levels = match &self.groups.memory {
+            Some(group) if rules.declared.is_none() && group.is_whole_machine()? => {
+                return Ok(None);
+            }
+            Some(group) => group.read()?,
+            None if rules.declared.is_some() => Vec::new(),
+            None => return self.without(Controller::Memory),
+        };
+        if let Some(sum) = sum {
+            // Limits of the cgroup that it shares hold too; its own use counts against its own.
+            levels.insert(0, sum.level());
+        } else if levels.is_empty() {
+            levels.push(Default::default());
+        }
+        Ok(MemoryView::of(&levels, &self.host().meminfo()?, rules))
+    }
+
+    /// Returns its processors.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn cpus(&self) -> Result<CpuView, ReadError> {
+        let mut allowed = self.host().online()?;
+        if let Some(cpuset) = &self.groups.cpuset {
+            let set = cpuset.cpus()?.intersection(&allowed);
+            if !set.is_empty() {
+                allowed = set;
+            }
+        }
+        let quota = self.groups.quota.as_ref().map_or(Ok(None), |q| q.smallest())?;
+        Ok(CpuView::of(&allowed, quota, &self.views.rules.cpu))
+    }
+
+    /// Returns the time of its processors; `None` if that is the whole machine's.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn account(&self, cpus: &CpuView) -> Result<Option<CpuAccount>, ReadError> {
+        let Some(used) = self.time_used()? else { return Ok(None) };
+        let mut meter = self.container.meter().lock();
+        Ok(Some(meter.read(self.container.age(), cpus.capacity, used)))
+    }
+
+    fn time_used(&self) -> Result<Option<CpuTimes>, ReadError> {
+        match &self.groups.time {
+            Some(group) => group.used().map(Some),
+            None => Ok(self.container.processes(self.host().processes())?.map(|sum| sum.times)),
+        }
+    }
+
+    /// Returns the nanoseconds since its start; `None` if it is the machine itself.
+    pub fn age(&self) -> Option<u64> {
+        let is_machine = self.container.init().is_none() && self.groups.tasks.is_none();
+        (!is_machine).then(|| self.container.age())
+    }
+
+    /// Returns the boot time by which its processes' start times are to be read, in seconds since
+    /// the epoch.
+    ///
+    /// # Errors
+    /// /proc/stat can't be read.
+    pub fn btime(&self) -> Result<u64, ReadError> {
+        let later = self.container.clock_offset().div_euclid(1_000_000_000);
+        let btime = i128::from(self.host().btime()?) - later;
+        Ok(u64::try_from(btime).unwrap_or(0))
+    }
+
+    /// Returns its load; `None` if that is the whole machine's.
+    pub fn load(&self) -> Option<LoadView> {
+        let container = &self.container;
+        if self.groups.tasks.is_none() && container.namespace().is_none() {
+            return None;
+        }
+        if !container.load().lock().is_sampled() {
+            load::sample(container, &self.groups, self.host().processes(), SAMPLE_BUDGET);
+        }
+        Some(container.load().lock().view())
+    }
+
+    /// A container is told the machine's figures only where the machine is its limit, never because
+    /// a hierarchy is missing.
+    fn without<T>(&self, controller: Controller) -> Result<Option<T>, ReadError> {
+        Err(ReadError::NoController(controller.name()))
+    }
+}
