@@ -3,6 +3,7 @@
 //! ends it cleanly.
 #![forbid(unsafe_code)]
 
+pub mod logger;
 pub mod mount;
 pub mod ready;
 pub mod serve;

@@ -50,3 +50,21 @@ pub fn of_at(dir: impl AsFd, name: &OsStr) -> Result<FileHandle> {
     let id = raw.id.get(..raw.bytes as usize).ok_or(Errno::EIO)?;
     Ok(FileHandle { kind: raw.kind, id: id.to_vec() })
 }
+
+#[repr(C)]
+struct FsUuid {
+    len: u8,
+    uuid: [u8; 16],
+}
+
+/// `FS_IOC_GETFSUUID` (linux/fs.h, Linux 6.9): `_IOR(0x15, 0, struct fsuuid2)`.
+const FS_IOC_GETFSUUID: libc::c_ulong = 0x8011_1500;
+
+/// Returns the UUID of the file system that holds an open (not `O_PATH`) object; all zeroes where it
+/// has none or the kernel doesn't tell.
+pub fn fs_uuid(fd: impl AsFd) -> [u8; 16] {
+    let mut out = FsUuid { len: 0, uuid: [0; 16] };
+    // SAFETY: the kernel writes a `struct fsuuid2`, whose layout `out` has, and keeps no pointer.
+    let r = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), FS_IOC_GETFSUUID, &mut out) };
+    if r == 0 && out.len == 16 { out.uuid } else { [0; 16] }
+}

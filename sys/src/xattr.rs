@@ -115,6 +115,31 @@ fn split_names(list: &[u8]) -> Vec<OsString> {
         .collect()
 }
 
+/// Calls `each` for the name of every attribute; for none where the file system has no attributes
+/// or doesn't let us list them. Allocates nothing for short lists.
+pub fn for_each_name(at: Target<'_>, mut each: impl FnMut(&OsStr)) -> Result<()> {
+    let (path, follow) = at.path()?;
+    let call = if follow { libc::listxattr } else { libc::llistxattr };
+    let mut short = [0u8; 512];
+    // SAFETY: the path is NUL-terminated, the buffer is writable for the length passed.
+    let n = unsafe { call(path.as_ptr(), short.as_mut_ptr().cast(), short.len()) };
+    match Errno::result(n) {
+        Ok(n) => {
+            let names = short.get(..n as usize).ok_or(Errno::EIO)?;
+            for n in names.split(|&b| b == 0).filter(|n| !n.is_empty()) {
+                each(OsStr::from_bytes(n));
+            }
+            Ok(())
+        }
+        Err(Errno::ERANGE) => {
+            list(at)?.iter().for_each(|n| each(n));
+            Ok(())
+        }
+        Err(Errno::EOPNOTSUPP | Errno::EACCES | Errno::EPERM) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Returns the bytes of a name list as `listxattr(2)` lays it out: each name followed by a NUL.
 pub fn join_names<'a>(names: impl IntoIterator<Item = &'a OsStr>) -> Vec<u8> {
     let mut out = Vec::new();

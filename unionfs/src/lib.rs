@@ -1,11 +1,55 @@
-//! A FUSE daemon that merges read-only lower layers and a writable upper one, in the on-disk format of overlayfs.
+//! A FUSE daemon that merges read-only lower layers and a writable upper one, in the on-disk format
+//! of overlayfs.
+//!
+//! Rooms, in reading order; a room uses those after it, never those before:
+//! [`transport`] (the only one that names `fuser`) → [`ops`] (one function a request) → [`resolve`]
+//! (where a name lives) → [`copyup`] (the only door from lower to upper) → [`inode`] (what is known)
+//! → [`layer`] (the directories below) → `sys`.
+//!
+//! Lock order, outer before inner: `Union::renames`, `Inode::copying` (child before parent),
+//! `Inode::place` (child before parent), `Dir::listing`, `Dir::meta`, `Dir::fds` and `Inode::file`;
+//! shards of the inode table are held for one expression and never while another lock is taken.
 #![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod copyup;
+pub mod error;
+pub mod inode;
+pub mod layer;
+pub mod ops;
+pub mod resolve;
+pub mod transport;
+
+mod start;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Runs the program with `args` (the first is the name it was called by) and returns its exit code.
+use clap::Parser;
+
+/// Runs the program with `args` (the first is the name it was called by) and returns its exit code:
+/// 0 the mount is live or was unmounted, 1 it could not be made, 2 wrong usage.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    drop(args);
-    ExitCode::from(1)
+    let args: Vec<OsString> = args.collect();
+    let called_as = config::called_as(args.first().map(OsString::as_os_str));
+    let cli = match cli::Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = e.exit_code();
+            return match e.print() {
+                Ok(()) => ExitCode::from(code as u8),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    let level = if cli.debug { log::LevelFilter::Debug } else { log::LevelFilter::Warn };
+    daemon::logger::init("unionfs", level);
+    match start::start(&cli, &called_as) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("unionfs: {e}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,0 +1,64 @@
+//! What the user typed: the command line of mount helpers and of fuse-overlayfs.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+/// Merges read-only lower directories and a writable upper one.
+#[derive(Debug, Parser)]
+#[command(
+    name = "unionfs",
+    version,
+    disable_version_flag = true,
+    after_help = OPTIONS
+)]
+pub struct Cli {
+    /// Stay in the foreground.
+    #[arg(short = 'f')]
+    pub foreground: bool,
+
+    /// Stay in the foreground and log each request.
+    #[arg(short = 'd', long = "debug")]
+    pub debug: bool,
+
+    /// Options, separated by commas; a backslash makes `,` and `:` part of a path.
+    #[arg(short = 'o', value_name = "OPT[,OPT…]")]
+    pub options: Vec<OsString>,
+
+    /// Write a byte to this inherited descriptor when the mount is live.
+    #[arg(long, value_name = "FD")]
+    pub ready_fd: Option<i32>,
+
+    /// Print version.
+    #[arg(short = 'V', long = "version", action = clap::ArgAction::Version)]
+    version: Option<bool>,
+
+    /// A source, which only shows in /proc/mounts, and the mount point (the last word): a directory,
+    /// or /dev/fd/N for an inherited descriptor of /dev/fuse that is mounted already.
+    #[arg(required = true, num_args = 1..=2, value_name = "[SOURCE] MOUNTPOINT")]
+    pub words: Vec<OsString>,
+}
+
+/// What `-o` takes.
+const OPTIONS: &str = "\
+Options for -o:
+  lowerdir=DIR[:DIR…]       read-only layers, the topmost first (required)
+  upperdir=DIR              writable layer; without it the union is read-only
+  workdir=DIR               empty directory on the upper's file system (with upperdir)
+  volatile, fsync=ordered|volatile
+                            never sync; or (default) sync copied-up data before its name
+  index=on|off              hard links of lower files stay one file (default on)
+  redirect_dir=off          directories with a lower part can't be renamed (EXDEV)
+  timeout=SECONDS           how long the kernel may keep what it was told (default 3600)
+  uidmapping=DISK:SHOWN:LENGTH[:…], gidmapping=…
+                            translate owners
+  squash_to_root, squash_to_uid=N, squash_to_gid=N
+                            show every file as owned by this one
+  unmapped_root             show owners that the user namespace can't express as root
+  noxattrs                  refuse extended attributes
+  threads=N                 threads that serve (default 4)
+  fsname=NAME, subtype=NAME what /proc/mounts shows
+  ro, nosuid, nodev, noexec, noatime, …, allow_other
+                            as for mount(8); unknown options are warned about and ignored
+
+Exit codes: 0 the mount is live (with -f: was unmounted), 1 it could not be made, 2 wrong usage.";

@@ -1,0 +1,372 @@
+//! What was meant: options parsed and checked, before anything is touched.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use daemon::MountPoint;
+
+use crate::cli::Cli;
+use crate::error::StartError;
+use crate::inode::Options;
+use crate::inode::core::Fsync;
+use crate::layer::idmap::IdMap;
+
+/// Most layers that a stack may have (overlayfs's `OVL_MAX_STACK`).
+const MAX_LAYERS: usize = 500;
+
+/// Options that `mount(8)`, /etc/fstab and container engines pass, and that mean nothing to a daemon.
+const IGNORED: [&str; 22] = [
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "defaults",
+    "nofail",
+    "_netdev",
+    "userxattr",
+    "default_permissions",
+    "kernel_cache",
+    "auto_cache",
+    "noacl",
+    "xino",
+    "nfs_export",
+    "uuid",
+    "static_nlink",
+    "ino32_t",
+    "fast_ino",
+    "writeback",
+];
+
+/// A mount as it was asked for.
+#[derive(Debug)]
+pub struct Config {
+    /// Lower layers, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// Upper and work directory.
+    pub upper: Option<(PathBuf, PathBuf)>,
+    /// Behaviour.
+    pub options: Options,
+    /// Hard link index.
+    pub index: bool,
+    /// How long the kernel may keep what it was told.
+    pub timeout: Duration,
+    /// Threads that serve.
+    pub threads: usize,
+    /// What shows in /proc/mounts.
+    pub source: OsString,
+    /// The same: the type is `fuse.SUBTYPE`.
+    pub subtype: String,
+    /// Generic mount flags.
+    pub flags: Vec<String>,
+    /// Let other users in.
+    pub allow_other: Option<bool>,
+    /// Where.
+    pub at: MountPoint,
+}
+
+/// Options on their way into a [`Config`].
+#[derive(Debug)]
+struct Parsed {
+    config: Config,
+    upperdir: Option<PathBuf>,
+    workdir: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the command line; `called_as` is the name that the program was called by.
+    ///
+    /// # Errors
+    /// [`StartError::Option`] with the option, what is wrong and what to do.
+    pub fn new(cli: &Cli, called_as: &str) -> Result<Config, StartError> {
+        let mut words = cli.words.iter();
+        let last = words.next_back().ok_or_else(|| wrong("give a mount point"))?;
+        let subtype = if called_as == "fuse-overlayfs" { called_as } else { "unionfs" };
+        let mut parsed = Parsed {
+            config: Config {
+                lowers: Vec::new(),
+                upper: None,
+                options: Options::default(),
+                index: true,
+                timeout: Duration::from_secs(3600),
+                threads: 4,
+                source: words.next().map_or_else(|| subtype.into(), Clone::clone),
+                subtype: subtype.into(),
+                flags: Vec::new(),
+                allow_other: None,
+                at: MountPoint::parse(last),
+            },
+            upperdir: None,
+            workdir: None,
+        };
+        for list in &cli.options {
+            for option in split(list.as_bytes(), b',') {
+                parsed.take(&option)?;
+            }
+        }
+        parsed.finish()
+    }
+}
+
+fn wrong(what: impl Into<String>) -> StartError {
+    StartError::Option(what.into())
+}
+
+impl Parsed {
+    fn take(&mut self, option: &[u8]) -> Result<(), StartError> {
+        let (name, value) = match option.iter().position(|&b| b == b'=') {
+            Some(i) => (option.get(..i).unwrap_or_default(), option.get(i + 1..)),
+            None => (option, None),
+        };
+        let name = String::from_utf8_lossy(name).into_owned();
+        match (name.as_str(), value) {
+            ("", None) => Ok(()),
+            ("lowerdir", Some(v)) => self.lowers(v),
+            ("upperdir", Some(v)) => put_path(&mut self.upperdir, v),
+            ("workdir", Some(v)) => put_path(&mut self.workdir, v),
+            (_, Some(v)) => match self.valued(&name, &String::from_utf8_lossy(&unescape(v)))? {
+                true => Ok(()),
+                false => self.unknown(&name),
+            },
+            (_, None) => self.bare(&name),
+        }
+    }
+
+    fn lowers(&mut self, value: &[u8]) -> Result<(), StartError> {
+        for path in split(value, b':') {
+            if path.is_empty() {
+                return Err(wrong(
+                    "lowerdir: an empty layer (data-only layers after `::` are not supported): give a directory between colons",
+                ));
+            }
+            self.config.lowers.push(path_of(&path));
+        }
+        Ok(())
+    }
+
+    /// Takes an option with a value; false for one that isn't known.
+    fn valued(&mut self, name: &str, value: &str) -> Result<bool, StartError> {
+        let c = &mut self.config;
+        match name {
+            "redirect_dir" => one_of(name, value, &["off", "nofollow", "follow"])?,
+            "metacopy" => one_of(name, value, &["off"])?,
+            "index" => {
+                one_of(name, value, &["on", "off"])?;
+                c.index = value == "on";
+            }
+            "fsync" => {
+                one_of(name, value, &["ordered", "volatile", "0", "1"])?;
+                if matches!(value, "volatile" | "0") {
+                    c.options.fsync = Fsync::Volatile;
+                }
+            }
+            "timeout" => c.timeout = seconds(name, value)?,
+            "threads" => c.threads = number::<usize>(name, value)?.clamp(1, 64),
+            "uidmapping" => c.options.uids.ranges = ranges(name, value)?,
+            "gidmapping" => c.options.gids.ranges = ranges(name, value)?,
+            "squash_to_uid" => c.options.uids.squash = Some(number(name, value)?),
+            "squash_to_gid" => c.options.gids.squash = Some(number(name, value)?),
+            "xattr_permissions" => one_of(name, value, &["0"])?,
+            "noxattrs" => c.options.no_xattrs = value == "1",
+            "fsname" => c.source = value.into(),
+            "subtype" => c.subtype = value.into(),
+            _ => return Ok(IGNORED.contains(&name) || name == "context" || name.starts_with("x-")),
+        }
+        Ok(true)
+    }
+
+    /// Takes an option without a value.
+    fn bare(&mut self, name: &str) -> Result<(), StartError> {
+        let c = &mut self.config;
+        match name {
+            "volatile" => c.options.fsync = Fsync::Volatile,
+            "squash_to_root" => {
+                // As fuse-overlayfs: the narrower options beat it wherever they stand.
+                c.options.uids.squash.get_or_insert(0);
+                c.options.gids.squash.get_or_insert(0);
+            }
+            "unmapped_root" => {
+                c.options.uids.unmapped_root = true;
+                c.options.gids.unmapped_root = true;
+            }
+            "noxattrs" => c.options.no_xattrs = true,
+            "allow_other" | "allow_root" => c.allow_other = Some(true),
+            "remount" => {
+                return Err(wrong("remount: a mounted union can't be changed: unmount it and mount it anew"));
+            }
+            "lowerdir" | "upperdir" | "workdir" => {
+                return Err(wrong(format!("{name}: give a directory: {name}=DIR")));
+            }
+            _ if daemon::mount::flag(name).is_some() => c.flags.push(name.into()),
+            _ if IGNORED.contains(&name) || name.starts_with("x-") => {}
+            _ => return self.unknown(name),
+        }
+        Ok(())
+    }
+
+    fn unknown(&mut self, name: &str) -> Result<(), StartError> {
+        log::warn!("unknown option ignored: {name}");
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Config, StartError> {
+        let Parsed { mut config, upperdir, workdir } = self;
+        if config.lowers.is_empty() {
+            return Err(wrong("lowerdir: missing: give at least one layer with -o lowerdir=DIR"));
+        }
+        if config.lowers.len() > MAX_LAYERS {
+            return Err(wrong(format!(
+                "lowerdir: {} layers: at most {MAX_LAYERS} are possible",
+                config.lowers.len()
+            )));
+        }
+        config.upper = match (upperdir, workdir) {
+            (Some(upper), Some(work)) => Some((upper, work)),
+            (None, _) => None,
+            (Some(_), None) => {
+                return Err(wrong(
+                    "workdir: missing: upperdir needs -o workdir=DIR, an empty directory on the same file system",
+                ));
+            }
+        };
+        if config.upper.is_none() {
+            config.flags.retain(|f| f != "rw");
+            config.flags.push("ro".into());
+        }
+        Ok(config)
+    }
+}
+
+fn put_path(slot: &mut Option<PathBuf>, value: &[u8]) -> Result<(), StartError> {
+    *slot = Some(path_of(&unescape(value)));
+    Ok(())
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+fn one_of(name: &str, value: &str, allowed: &[&str]) -> Result<(), StartError> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    Err(wrong(format!("{name}={value}: not supported: give one of {}", allowed.join(", "))))
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, StartError> {
+    value.parse().map_err(|_| wrong(format!("{name}={value}: not a number: give {name}=N")))
+}
+
+fn seconds(name: &str, value: &str) -> Result<Duration, StartError> {
+    let seconds: f64 = number(name, value)?;
+    // The protocol has 64 bits for it, but nobody lives longer than this.
+    Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9))
+        .map_err(|_| wrong(format!("{name}={value}: not a time: give seconds")))
+}
+
+fn ranges(name: &str, value: &str) -> Result<Vec<crate::layer::idmap::Range>, StartError> {
+    IdMap::parse_ranges(value).map_err(|e| wrong(format!("{name}={value}: {e}")))
+}
+
+/// Splits at a separator that no backslash stands before, and drops an empty last part. Splitting at
+/// commas keeps the backslashes of the parts, which may still be split at colons.
+fn split(list: &[u8], separator: u8) -> Vec<Vec<u8>> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = list.iter().copied();
+    while let Some(b) = bytes.next() {
+        let last = parts.len() - 1;
+        let Some(part) = parts.get_mut(last) else { break };
+        match b {
+            b'\\' => {
+                part.push(b);
+                part.extend(bytes.next());
+            }
+            _ if b == separator => parts.push(Vec::new()),
+            _ => part.push(b),
+        }
+    }
+    if separator == b':' {
+        parts = parts.iter().map(|p| unescape(p)).collect();
+    }
+    parts
+}
+
+fn unescape(part: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(part.len());
+    let mut bytes = part.iter().copied();
+    while let Some(b) = bytes.next() {
+        match b {
+            b'\\' => out.extend(bytes.next().or(Some(b'\\'))),
+            _ => out.push(b),
+        }
+    }
+    out
+}
+
+/// Returns the last component of the name that the program was called by.
+pub fn called_as(arg0: Option<&OsStr>) -> String {
+    let path = PathBuf::from(arg0.unwrap_or_default());
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<Config, String> {
+        let cli = Cli::try_parse_from(std::iter::once(&"unionfs").chain(args)).unwrap();
+        Config::new(&cli, "unionfs").map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn layers_are_split_at_colons_that_are_not_escaped() {
+        let c = config(&["-o", r"lowerdir=/a\:1:/b\,2:/c\\3", "/mnt"]).unwrap();
+        assert_eq!(c.lowers, [r"/a:1", "/b,2", r"/c\3"].map(PathBuf::from));
+        assert!(c.upper.is_none());
+        assert!(c.flags.contains(&"ro".to_string()));
+    }
+
+    #[test]
+    fn podmans_doubled_and_trailing_commas_are_fine() {
+        let c = config(&["-o", "lowerdir=/a,upperdir=/u,workdir=/w,,volatile,", "/mnt"]).unwrap();
+        assert_eq!(c.upper, Some(("/u".into(), "/w".into())));
+        assert_eq!(c.options.fsync, Fsync::Volatile);
+    }
+
+    #[test]
+    fn the_last_word_is_the_mount_point() {
+        let c = config(&["overlay", "/mnt", "-o", "lowerdir=/a"]).unwrap();
+        assert_eq!(c.source, "overlay");
+        assert_eq!(c.at, MountPoint::Path("/mnt".into()));
+    }
+
+    #[test]
+    fn wrong_values_name_the_option_and_what_to_do() {
+        let lower = "lowerdir=/a,";
+        for (options, part) in [
+            ("upperdir=/u".to_string(), "lowerdir: missing"),
+            (format!("{lower}upperdir=/u"), "workdir: missing"),
+            (format!("{lower}timeout=soon"), "timeout=soon: not a number"),
+            (format!("{lower}redirect_dir=on"), "redirect_dir=on: not supported"),
+            (format!("{lower}index=maybe"), "give one of on, off"),
+            (format!("{lower}uidmapping=1:2"), "triples"),
+            ("lowerdir=/a::/b".to_string(), "empty layer"),
+            (format!("{lower}remount"), "remount"),
+        ] {
+            let e = config(&["-o", &options, "/mnt"]).unwrap_err();
+            assert!(e.contains(part), "{options}: {e}");
+            assert!(!e.contains('\n'), "{e}");
+        }
+    }
+
+    #[test]
+    fn unknown_options_are_ignored() {
+        assert!(config(&["-o", "lowerdir=/a,frobnicate,colour=blue", "/mnt"]).is_ok());
+    }
+}

@@ -1,0 +1,306 @@
+//! The only door from lower to upper: [`ensure_upper`]. Nothing of a copy is seen before it is
+//! complete; one copy at a time for each inode, and no lock that another inode needs.
+
+pub mod data;
+pub mod metadata;
+mod staging;
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sys::name::SetTime;
+use sys::stat::Stat;
+use sys::{Errno, Result, xattr};
+
+pub use staging::Staged;
+
+use crate::error::best_effort;
+use crate::inode::core::Fsync;
+use crate::inode::{Core, InUpper, Inode, OpenFile, Place};
+use crate::layer::{LowerRef, Over, Spot, UpperLayer};
+use crate::resolve::index;
+
+/// How much of an object the upper must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Everything.
+    Data,
+    /// Everything but the content, which the caller is about to cut off.
+    Truncated,
+}
+
+/// Makes sure that the upper has an object, its parents first.
+///
+/// # Errors
+/// `EROFS`: there is no upper. Anything that copying meets; nothing that users can see is left then.
+pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
+    if is_there(&inode.place.read()) {
+        return Ok(());
+    }
+    let upper = core.stack.upper()?;
+    let _one_at_a_time = inode.copying.lock();
+    let (lowers, parent, metacopy) = {
+        let place = inode.place.read();
+        if is_there(&place) {
+            return Ok(());
+        }
+        let parent = place.names.first().map(|n| Arc::clone(&n.parent));
+        (Arc::clone(&place.lowers), parent, place.metacopy)
+    };
+    if let Some(parent) = &parent {
+        ensure_upper(core, parent, Need::Data)?;
+    }
+    let copy = CopyUp { core, upper, inode, lowers };
+    match inode.kind {
+        libc::S_IFREG if metacopy => copy.fill_metacopy(need),
+        libc::S_IFREG => copy.file(need),
+        libc::S_IFDIR => copy.directory(),
+        _ => copy.other(),
+    }
+}
+
+fn is_there(place: &Place) -> bool {
+    place.has_upper() && !place.metacopy
+}
+
+/// Makes sure that the upper has an object at one of its names, which a hard link of a lower file
+/// may lack after it was copied up at another.
+///
+/// # Errors
+/// `ENOENT`: the object has no such name.
+pub fn ensure_name(
+    core: &Core,
+    inode: &Arc<Inode>,
+    parent: &Arc<Inode>,
+    name: &OsStr,
+) -> Result<()> {
+    ensure_upper(core, inode, Need::Data)?;
+    ensure_upper(core, parent, Need::Data)?;
+    let upper = core.stack.upper()?;
+    let dir = core.upper_dir(parent)?;
+    let mut place = inode.place.write();
+    let known = place.names.iter().find(|n| n.is(parent, name)).ok_or(Errno::ENOENT)?;
+    if known.in_upper {
+        return Ok(());
+    }
+    let object = core.upper_spot(inode, &place)?;
+    let times = sys::stat::stat_fd(&dir)?;
+    upper.link(&object, &dir, name)?;
+    restore_times(upper, &dir, &times);
+    named(&mut place, parent, name);
+    listed_in_upper(core, parent, name)
+}
+
+/// Notes that the upper has an object at a name.
+fn named(place: &mut Place, parent: &Inode, name: &OsStr) {
+    if let Some(n) = place.names.iter_mut().find(|n| n.is(parent, name)) {
+        n.in_upper = true;
+    }
+    if let InUpper::Pinned(number, _) = place.upper {
+        place.upper = InUpper::Named(number);
+    }
+}
+
+fn listed_in_upper(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<()> {
+    if let Some(l) = core.dir(parent)?.listing.write().as_mut() {
+        l.update(name, |e| {
+            e.in_upper = true;
+            e.below = true;
+        });
+    }
+    Ok(())
+}
+
+/// A copy changes nothing that users see, so the directory's times stay.
+fn restore_times(upper: &UpperLayer, dir: &Arc<OwnedFd>, times: &Stat) {
+    let spot = Spot::Fd(Arc::clone(dir));
+    let (atime, mtime) = (SetTime::At(times.atime), SetTime::At(times.mtime));
+    best_effort("restore the times of a directory", upper.utimens(&spot, atime, mtime));
+}
+
+/// One copy on its way.
+struct CopyUp<'a> {
+    core: &'a Core,
+    upper: &'a UpperLayer,
+    inode: &'a Arc<Inode>,
+    lowers: Arc<[LowerRef]>,
+}
+
+impl CopyUp<'_> {
+    fn first(&self) -> Result<&LowerRef> {
+        self.lowers.first().ok_or(Errno::EIO)
+    }
+
+    /// Opens the lower object that the metadata come from (`O_PATH`).
+    fn source(&self) -> Result<(OwnedFd, Stat)> {
+        let at = self.first()?;
+        let layer = self.core.stack.lower(at.layer)?;
+        if at.barrier {
+            let spot = self.core.spot(self.inode, &self.inode.place.read())?;
+            return Ok((layer.open_at(b"", libc::O_PATH)?, spot.stat()?));
+        }
+        let fd = layer.open_at(&at.path, libc::O_PATH)?;
+        let stat = sys::stat::stat_fd(&fd)?;
+        Ok((fd, stat))
+    }
+
+    fn attributes<'a>(&self, source: &'a OwnedFd) -> Result<Option<xattr::Target<'a>>> {
+        Ok((!self.first()?.barrier).then(|| xattr::of(source)))
+    }
+
+    fn open_data(&self) -> Result<OwnedFd> {
+        let at = self.lowers.last().ok_or(Errno::EIO)?;
+        if at.barrier {
+            return Err(Errno::EACCES);
+        }
+        self.core.stack.lower(at.layer)?.open_at(&at.path, libc::O_RDONLY)
+    }
+
+    fn file(&self, need: Need) -> Result<()> {
+        let (source, stat) = self.source()?;
+        let staged = Staged::file(self.upper)?;
+        let file = staged.file_fd()?;
+        if need == Need::Data {
+            data::copy(self.open_data()?, file, stat.size)?;
+        }
+        self.finish(&source, &stat, &staged)?;
+        if self.core.options.fsync == Fsync::Ordered && need == Need::Data && stat.size > 0 {
+            nix::unistd::fsync(file)?;
+        }
+        self.commit(staged, &source, &stat)
+    }
+
+    fn directory(&self) -> Result<()> {
+        let (source, stat) = self.source()?;
+        let staged = Staged::directory(self.upper)?;
+        self.finish(&source, &stat, &staged)?;
+        self.commit(staged, &source, &stat)
+    }
+
+    fn other(&self) -> Result<()> {
+        let (source, stat) = self.source()?;
+        let staged = if stat.is_symlink() {
+            Staged::symlink(self.upper, &sys::name::readlink(&source, OsStr::new(""))?)?
+        } else {
+            Staged::node(self.upper, stat.mode, stat.rdev)?
+        };
+        self.finish(&source, &stat, &staged)?;
+        self.commit(staged, &source, &stat)
+    }
+
+    /// Gives the staged copy its metadata and our marks.
+    fn finish(&self, source: &OwnedFd, stat: &Stat, staged: &Staged<'_>) -> Result<()> {
+        let to = staged.spot();
+        let number = self.inode.number.to_le_bytes();
+        // Marks before the times, which any change of attributes would touch; they keep the inode
+        // number over remounts and are not worth failing for.
+        if !stat.is_dir() && !stat.is_symlink() || self.upper.dialect().prefix.is_some() {
+            self.mark(&to, "number", &number);
+            if let Some(origin) = index::origin_of(self.core, self.first()?, source) {
+                self.mark(&to, "origin", &origin);
+            }
+        }
+        metadata::apply(self.core, self.upper, &to, stat, self.attributes(source)?)
+    }
+
+    fn mark(&self, to: &Spot, mark: &str, value: &[u8]) {
+        match self.upper.set_mark(to, mark, value) {
+            // No attributes here, or (user ones) not on this type.
+            Err(Errno::EOPNOTSUPP | Errno::EPERM) => {}
+            r => best_effort("mark a copy", r),
+        }
+    }
+
+    /// Puts the staged copy at its name, or keeps it without one if the object has none any more.
+    fn commit(&self, staged: Staged<'_>, source: &OwnedFd, stat: &Stat) -> Result<()> {
+        let number = staged.spot().stat()?.ino;
+        let parent = self.inode.place.read().names.first().map(|n| Arc::clone(&n.parent));
+        let dir = match &parent {
+            Some(p) => Some(self.core.upper_dir(p)?),
+            None => None,
+        };
+        let mut place = self.inode.place.write();
+        let fd = match (place.names.first(), dir) {
+            (Some(name), Some(dir)) => {
+                let (parent, name) = (Arc::clone(&name.parent), name.name.clone());
+                let fd = self.place_at(staged, source, stat, (&parent, &dir, &name))?;
+                place.upper = InUpper::Named(number);
+                named(&mut place, &parent, &name);
+                fd
+            }
+            _ => {
+                let fd = staged.into_nameless()?;
+                place.upper = InUpper::Pinned(number, Arc::clone(&fd));
+                self.inode.is_dir().then_some(()).map_or(Some(fd), |()| None)
+            }
+        };
+        if self.inode.kind == libc::S_IFREG
+            && let Some(fd) = fd
+        {
+            *self.inode.file.lock() = Some(OpenFile { fd, writable: true, keep: false });
+            drop(place);
+            self.core.fds.opened(self.inode);
+        }
+        Ok(())
+    }
+
+    fn place_at(
+        &self,
+        staged: Staged<'_>,
+        source: &OwnedFd,
+        stat: &Stat,
+        (parent, dir, name): (&Arc<Inode>, &Arc<OwnedFd>, &OsString),
+    ) -> Result<Option<Arc<OwnedFd>>> {
+        let times = sys::stat::stat_fd(dir)?;
+        self.make_impure(parent, dir)?;
+        if stat.is_file()
+            && stat.nlink > 1
+            && let Some(index) = self.upper.index()
+            && let Some(origin) = index::origin_of(self.core, self.first()?, source)
+        {
+            let entry = crate::layer::origin::index_name(&origin);
+            self.upper.link(&staged.spot(), index, OsStr::new(&entry))?;
+        }
+        let fd = staged.publish(dir, name, Over::Nothing)?;
+        restore_times(self.upper, dir, &times);
+        listed_in_upper(self.core, parent, name)?;
+        Ok(fd)
+    }
+
+    /// Marks a directory of the upper as holding objects with an origin, as overlayfs does, so that
+    /// others need no look.
+    fn make_impure(&self, parent: &Arc<Inode>, dir: &Arc<OwnedFd>) -> Result<()> {
+        let state = self.core.dir(parent)?;
+        if !state.impure.swap(true, Ordering::Relaxed) {
+            self.mark(&Spot::Fd(Arc::clone(dir)), "impure", b"y");
+        }
+        Ok(())
+    }
+
+    /// Copies the data that a metacopy lacks, and only then takes its mark away.
+    fn fill_metacopy(&self, need: Need) -> Result<()> {
+        let spot = self.core.upper_spot(self.inode, &self.inode.place.read())?;
+        let before = spot.stat()?;
+        let file = Arc::new(spot.open(libc::O_RDWR)?);
+        if need == Need::Data {
+            data::copy(self.open_data()?, &file, before.size)?;
+            if self.core.options.fsync == Fsync::Ordered {
+                nix::unistd::fsync(file.as_fd())?;
+            }
+        }
+        let object = Spot::Fd(Arc::clone(&file));
+        let mut place = self.inode.place.write();
+        for prefix in [crate::layer::marks::Prefix::Trusted, crate::layer::marks::Prefix::User] {
+            match self.upper.remove_xattr(&object, &prefix.name("metacopy")) {
+                Err(Errno::ENODATA | Errno::EOPNOTSUPP | Errno::EPERM) => {}
+                r => r?,
+            }
+        }
+        self.upper.utimens(&object, SetTime::At(before.atime), SetTime::At(before.mtime))?;
+        place.metacopy = false;
+        *self.inode.file.lock() = Some(OpenFile { fd: file, writable: true, keep: false });
+        Ok(())
+    }
+}

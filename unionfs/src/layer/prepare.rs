@@ -1,0 +1,90 @@
+//! Opens and checks upper and work directory before the mount, with errors for people.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::sys::stat::Mode;
+use sys::{Errno, getdents};
+
+use super::tree::empty_dir;
+use super::upper::Parts;
+use crate::error::StartError;
+
+/// Directory below the work directory in which things are made (the kernel's name).
+const WORK: &str = "work";
+/// Directory below the work directory with one link per copied-up hard link (the kernel's name).
+const INDEX: &str = "index";
+
+/// Opens both directories, and empties what an earlier mount left in the work directory.
+///
+/// # Errors
+/// A [`StartError`] that names the option, the path and what to do.
+pub fn open_upper(upper: &Path, work: &Path, index: bool) -> Result<Parts, StartError> {
+    let root = open_dir("upperdir", upper)?;
+    let base = open_dir("workdir", work)?;
+    let stat = |opt, path: &Path, fd: &OwnedFd| {
+        sys::stat::stat_fd(fd).map_err(|e| StartError::path(opt, path, e))
+    };
+    let (u, w) = (stat("upperdir", upper, &root)?, stat("workdir", work, &base)?);
+    if u.dev != w.dev || u.mnt_id != w.mnt_id {
+        return Err(StartError::Apart(upper.into(), work.into()));
+    }
+    if nested(upper, work) || nested(work, upper) {
+        return Err(StartError::Nested(upper.into(), work.into()));
+    }
+    check_content(work, &base)?;
+    let lock = Flock::lock(base, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, _)| StartError::InUse(work.into()))?;
+    let staging = subdir(work, &lock, WORK)?;
+    empty_dir(&*lock, OsStr::new(WORK)).map_err(|e| StartError::path("workdir", work, e))?;
+    let index = if index { Some(subdir(work, &lock, INDEX)?) } else { None };
+    Ok(Parts { root, path: upper.into(), dev: u.dev, work: staging, index, lock })
+}
+
+fn open_dir(option: &'static str, path: &Path) -> Result<OwnedFd, StartError> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|e| StartError::path(option, path, e))
+}
+
+/// Whether `inner` lies in `outer` (or is it).
+fn nested(inner: &Path, outer: &Path) -> bool {
+    match (inner.canonicalize(), outer.canonicalize()) {
+        (Ok(inner), Ok(outer)) => inner.starts_with(outer),
+        _ => false,
+    }
+}
+
+/// Refuses a work directory that holds anything but what a union makes in it.
+fn check_content(path: &Path, work: &OwnedFd) -> Result<(), StartError> {
+    let mut stranger = None;
+    getdents::for_each(work, |e| {
+        if e.name != WORK && e.name != INDEX {
+            stranger = Some(e.name.to_os_string());
+        }
+        Ok(())
+    })
+    .map_err(|e| StartError::path("workdir", path, e))?;
+    match stranger {
+        Some(name) => Err(StartError::NotEmpty(path.into(), name)),
+        None => Ok(()),
+    }
+}
+
+fn subdir(work: &Path, base: &OwnedFd, name: &'static str) -> Result<OwnedFd, StartError> {
+    let fail = |e| StartError::path("workdir", &work.join(name), e);
+    match sys::name::mkdir(base, OsStr::new(name), 0o700) {
+        Err(e) if e != Errno::EEXIST => return Err(fail(e)),
+        _ => {}
+    }
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    match sys::openat::open_at(base, OsStr::new(name), flags, 0) {
+        // An overlayfs mount by the kernel leaves it with mode 000.
+        Err(Errno::EACCES) => {
+            sys::name::chmod_at(base, OsStr::new(name), 0o700).map_err(fail)?;
+            sys::openat::open_at(base, OsStr::new(name), flags, 0).map_err(fail)
+        }
+        r => r.map_err(fail),
+    }
+}

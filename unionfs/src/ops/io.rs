@@ -1,0 +1,149 @@
+//! Content: read, write, fsync, fallocate, lseek, copy_file_range.
+
+use std::cell::RefCell;
+use std::os::fd::AsFd;
+
+use sys::Errno;
+
+use super::{Caller, Union};
+use crate::copyup::{Need, ensure_upper};
+use crate::error::Result;
+use crate::inode::core::Fsync;
+use crate::inode::{Core, Ino};
+use crate::layer::idmap::UnionId;
+
+thread_local! {
+    /// What a thread reads into; grows to the largest read that the kernel asks for.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Union {
+    /// Reads, and hands the bytes to `reply`, which borrows them for as long as it runs.
+    pub fn read(
+        &self,
+        ino: Ino,
+        offset: u64,
+        size: u32,
+        reply: impl FnOnce(Result<&[u8]>),
+    ) {
+        BUFFER.with_borrow_mut(|buf| {
+            let size = size as usize;
+            if buf.len() < size {
+                buf.resize(size, 0);
+            }
+            let read = self.core.inode(ino).and_then(|inode| self.core.reader(&inode)).and_then(
+                |fd| {
+                    let part = buf.get_mut(..size).ok_or(Errno::EIO)?;
+                    sys::copy::read_at(fd, part, offset)
+                },
+            );
+            reply(read.and_then(|n| buf.get(..n).ok_or(Errno::EIO)));
+        });
+    }
+
+    /// Writes and returns the bytes written. `kill_privileges`: the kernel says that suid and sgid
+    /// must go.
+    pub fn write(
+        &self,
+        ino: Ino,
+        offset: u64,
+        data: &[u8],
+        kill_privileges: bool,
+    ) -> Result<usize> {
+        let inode = self.core.inode(ino)?;
+        ensure_upper(&self.core, &inode, Need::Data)?;
+        let fd = self.core.writer(&inode)?;
+        if kill_privileges {
+            self.clear_suid_sgid(&inode)?;
+        }
+        sys::copy::write_at(fd, data, offset)
+    }
+
+    /// Brings content (and, unless `data_only`, attributes) to disk.
+    pub fn fsync(&self, ino: Ino, data_only: bool) -> Result<()> {
+        let inode = self.core.inode(ino)?;
+        if self.core.options.fsync == Fsync::Volatile || !inode.place.read().has_upper() {
+            return Ok(());
+        }
+        if inode.is_dir() {
+            let dir = self.core.upper_dir(&inode)?;
+            return nix::unistd::fsync(Core::readable(&dir)?);
+        }
+        if inode.place.read().metacopy {
+            let place = inode.place.read();
+            let fd = self.core.upper_spot(&inode, &place)?.open(libc::O_RDONLY)?;
+            return nix::unistd::fsync(fd);
+        }
+        let fd = self.core.reader(&inode)?;
+        if data_only { nix::unistd::fdatasync(fd.as_fd()) } else { nix::unistd::fsync(fd.as_fd()) }
+    }
+
+    /// `fallocate(2)` in any mode that the upper's file system knows.
+    pub fn fallocate(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        (offset, length): (u64, u64),
+        mode: i32,
+    ) -> Result<()> {
+        let inode = self.core.inode(ino)?;
+        ensure_upper(&self.core, &inode, Need::Data)?;
+        let fd = self.core.writer(&inode)?;
+        let signed = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
+        sys::copy::fallocate(fd, mode, signed(offset)?, signed(length)?)?;
+        if caller.uid != UnionId(0) {
+            self.clear_suid_sgid(&inode)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the next data or hole (`SEEK_DATA`, `SEEK_HOLE`).
+    pub fn lseek(&self, ino: Ino, offset: i64, whence: i32) -> Result<i64> {
+        if !matches!(whence, libc::SEEK_DATA | libc::SEEK_HOLE) {
+            return Err(Errno::EINVAL);
+        }
+        let inode = self.core.inode(ino)?;
+        sys::copy::seek(self.core.reader(&inode)?, offset, whence)
+    }
+
+    /// Copies between files of the union inside the kernel, and returns the bytes copied.
+    pub fn copy_file_range(
+        &self,
+        caller: Caller,
+        (from, from_offset): (Ino, u64),
+        (to, to_offset): (Ino, u64),
+        len: u64,
+    ) -> Result<usize> {
+        let (from, to) = (self.core.inode(from)?, self.core.inode(to)?);
+        ensure_upper(&self.core, &to, Need::Data)?;
+        let dst = self.core.writer(&to)?;
+        let src = self.core.reader(&from)?;
+        let signed = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
+        // The reply has 32 bits for the count.
+        let len = len.min(1 << 30) as usize;
+        let n = sys::copy::copy_range(src, signed(from_offset)?, dst, signed(to_offset)?, len)?;
+        if caller.uid != UnionId(0) {
+            self.clear_suid_sgid(&to)?;
+        }
+        Ok(n)
+    }
+}
+
+impl Union {
+    /// Returns the inode flags (chattr(1)).
+    pub fn file_flags(&self, ino: Ino) -> Result<u32> {
+        let inode = self.core.inode(ino)?;
+        let place = inode.place.read();
+        let fd = self.core.spot(&inode, &place)?.open(libc::O_RDONLY | libc::O_NONBLOCK)?;
+        sys::copy::file_flags(fd)
+    }
+
+    /// Sets the inode flags.
+    pub fn set_file_flags(&self, ino: Ino, flags: u32) -> Result<()> {
+        let inode = self.core.inode(ino)?;
+        ensure_upper(&self.core, &inode, Need::Data)?;
+        let place = inode.place.read();
+        let fd = self.core.upper_spot(&inode, &place)?.open(libc::O_RDONLY | libc::O_NONBLOCK)?;
+        sys::copy::set_file_flags(fd, flags)
+    }
+}

@@ -1,0 +1,68 @@
+//! Hard links.
+
+use std::ffi::OsStr;
+
+use smallvec::SmallVec;
+use sys::Errno;
+use sys::stat::Stat;
+
+use super::Union;
+use crate::copyup::{Need, ensure_upper};
+use crate::error::Result;
+use crate::inode::{Cookie, Entry, InUpper, Ino, Name, Seen};
+use crate::layer::{Over, marks};
+use crate::resolve;
+
+impl Union {
+    /// Gives an object one more name, which counts one lookup, and returns its attributes.
+    ///
+    /// # Errors
+    /// `EEXIST`: the name is taken. `ENOENT`: the object has no name left to be linked by.
+    pub fn link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Stat> {
+        let (inode, parent) = (self.core.inode(ino)?, self.core.inode(parent)?);
+        let upper = self.core.stack.upper()?;
+        let standing = resolve::standing(&self.core, &parent, name)?;
+        if standing.seen == Seen::Present {
+            return Err(Errno::EEXIST);
+        }
+        ensure_upper(&self.core, &inode, Need::Data)?;
+        ensure_upper(&self.core, &parent, Need::Data)?;
+        let dir = self.core.upper_dir(&parent)?;
+        {
+            let mut place = inode.place.write();
+            let object = self.core.upper_spot(&inode, &place)?;
+            if marks::dot_wh_hides(name).is_some() && inode.kind == libc::S_IFREG {
+                upper.set_mark(&object, "literal", b"y")?;
+            }
+            if standing.seen == Seen::Whiteout {
+                let temp = upper.temp_name();
+                upper.link(&object, upper.work(), &temp)?;
+                upper.publish(&temp, &dir, name, false, Over::Whiteout)?;
+            } else {
+                upper.link(&object, &dir, name)?;
+            }
+            place.names.push(Name::new(&parent, name, true));
+            if let InUpper::Pinned(number, _) = place.upper {
+                place.upper = InUpper::Named(number);
+            }
+        }
+        self.list_present(
+            &parent,
+            name,
+            Entry {
+                cookie: Cookie(0),
+                seen: Seen::Present,
+                kind: (inode.kind >> 12) as u8,
+                number: inode.number,
+                in_upper: true,
+                below: standing.below,
+                lowers: SmallVec::new(),
+            },
+        )?;
+        if inode.number != resolve::number_of(&self.core, &self.core.stat_upper(&inode)?) {
+            self.impure(&parent, &dir)?;
+        }
+        inode.lookups.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.core.stat(&inode).map(|s| self.owned(s))
+    }
+}

@@ -1,0 +1,69 @@
+//! The operations: each takes our own types and returns a value or the number of an error; the
+//! transport does the rest.
+
+pub mod attr;
+pub mod dir;
+pub mod io;
+pub mod link;
+pub mod lookup;
+pub mod make;
+pub mod remove;
+pub mod rename;
+pub mod setattr;
+pub mod xattr;
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use sys::stat::Stat;
+
+use crate::error::Result;
+use crate::inode::{Core, Entry, Inode, Listing};
+use crate::layer::idmap::{DiskId, UnionId};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// Effective user, as the mount's user namespace numbers it.
+    pub uid: UnionId,
+    /// Effective group.
+    pub gid: UnionId,
+    /// Process, 0 where it isn't visible.
+    pub pid: u32,
+}
+
+/// A mounted union.
+#[derive(Debug)]
+pub struct Union {
+    pub(crate) core: Core,
+    /// Renames that move names between directories exclude each other.
+    pub(crate) renames: RwLock<()>,
+}
+
+impl Union {
+    /// Makes the operations of a prepared core.
+    pub fn new(core: Core) -> Union {
+        Union { core, renames: RwLock::new(()) }
+    }
+
+    /// Translates the owners of an object.
+    fn owned(&self, mut stat: Stat) -> Stat {
+        stat.uid = self.core.options.uids.shown(DiskId(stat.uid)).0;
+        stat.gid = self.core.options.gids.shown(DiskId(stat.gid)).0;
+        stat
+    }
+
+    /// Changes the listing of a directory, if it has one.
+    fn relist(&self, dir: &Arc<Inode>, change: impl FnOnce(&mut Listing)) -> Result<()> {
+        if let Some(l) = self.core.dir(dir)?.listing.write().as_mut() {
+            change(l);
+        }
+        Ok(())
+    }
+
+    /// Notes that a name of a directory now leads to an object of the upper.
+    fn list_present(&self, dir: &Arc<Inode>, name: &OsStr, new: Entry) -> Result<()> {
+        self.relist(dir, |l| l.put(name, new))
+    }
+}

@@ -1,0 +1,120 @@
+//! Removal, and the whiteout that is left behind. No data is ever copied up for it.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use sys::Errno;
+
+use super::Union;
+use crate::copyup::{Need, ensure_upper};
+use crate::error::Result;
+use crate::inode::{InUpper, Ino, Inode, Place, Seen};
+use crate::resolve::{self, Standing, listing};
+
+impl Union {
+    /// Removes the name of a non-directory.
+    pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
+        let parent = self.core.inode(parent)?;
+        let victim = self.victim(&parent, name)?;
+        let done = if victim.is_dir() {
+            Err(Errno::EISDIR)
+        } else {
+            self.take_away(&parent, name, &victim)
+        };
+        self.core.table.forget(victim.id, 1);
+        done
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOTEMPTY`.
+    pub fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
+        let parent = self.core.inode(parent)?;
+        let victim = self.victim(&parent, name)?;
+        let done = self.check_empty(&victim).and_then(|()| self.take_away(&parent, name, &victim));
+        self.core.table.forget(victim.id, 1);
+        done
+    }
+
+    /// Returns the object at a name, known for as long as the caller needs it.
+    pub(super) fn victim(&self, parent: &Arc<Inode>, name: &OsStr) -> Result<Arc<Inode>> {
+        let found = resolve::find(&self.core, parent, name)?.ok_or(Errno::ENOENT)?;
+        Ok(resolve::enter(&self.core, parent, name, found).0)
+    }
+
+    /// Fails unless users see an empty directory.
+    pub(super) fn check_empty(&self, dir: &Arc<Inode>) -> Result<()> {
+        let state = self.core.dir(dir)?;
+        listing::ensure(&self.core, dir, None)?;
+        match state.listing.read().as_ref() {
+            Some(l) if l.present() > 0 => Err(Errno::ENOTEMPTY),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_away(&self, parent: &Arc<Inode>, name: &OsStr, victim: &Arc<Inode>) -> Result<()> {
+        let upper = self.core.stack.upper()?;
+        ensure_upper(&self.core, parent, Need::Data)?;
+        let dir = self.core.upper_dir(parent)?;
+        let standing = resolve::standing(&self.core, parent, name)?;
+        let gone = {
+            let mut place = victim.place.write();
+            self.pin(victim, &mut place, parent, name)?;
+            match (standing.in_upper, standing.below) {
+                (true, true) => upper.replace_by_whiteout(&dir, name, victim.is_dir())?,
+                (true, false) if victim.is_dir() => upper.remove_dir(&dir, name)?,
+                (true, false) => upper.unlink(&dir, name)?,
+                (false, _) => upper.whiteout(&dir, name)?,
+            }
+            if !standing.in_upper {
+                place.removed += 1;
+            }
+            let at = place.names.iter().position(|n| n.is(parent, name));
+            at.map(|i| place.names.remove(i))
+        };
+        if let Some(gone) = gone {
+            self.core.release(gone);
+        }
+        self.unlist(parent, name, standing)
+    }
+
+    /// Notes in the listing that a name is gone.
+    pub(super) fn unlist(
+        &self,
+        parent: &Arc<Inode>,
+        name: &OsStr,
+        before: Standing,
+    ) -> Result<()> {
+        self.relist(parent, |l| {
+            l.update(name, |e| {
+                e.seen = if before.below { Seen::Whiteout } else { Seen::Gone };
+                e.in_upper = false;
+                e.lowers.clear();
+            });
+        })
+    }
+
+    /// Keeps hold of an object of the upper that is about to lose its last known name there: users
+    /// may have it open.
+    pub(super) fn pin(
+        &self,
+        inode: &Arc<Inode>,
+        place: &mut Place,
+        parent: &Inode,
+        name: &OsStr,
+    ) -> Result<()> {
+        let InUpper::Named(number) = place.upper else { return Ok(()) };
+        if place.names.iter().any(|n| n.in_upper && !n.is(parent, name)) {
+            return Ok(());
+        }
+        let open = inode.file.lock().as_ref().filter(|f| f.writable).map(|f| Arc::clone(&f.fd));
+        let fd: Arc<OwnedFd> = match open {
+            Some(fd) => fd,
+            None => Arc::new(self.core.upper_spot(inode, place)?.open(libc::O_PATH)?),
+        };
+        place.upper = InUpper::Pinned(number, fd);
+        Ok(())
+    }
+}

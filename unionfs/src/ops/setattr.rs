@@ -1,0 +1,98 @@
+//! Changes of attributes: mode, owner, size, times; and what clears suid and sgid.
+
+use std::sync::Arc;
+
+use sys::Errno;
+use sys::name::SetTime;
+use sys::stat::Stat;
+
+use super::{Caller, Union};
+use crate::copyup::{Need, ensure_upper};
+use crate::error::Result;
+use crate::inode::{Ino, Inode};
+use crate::layer::Spot;
+use crate::layer::idmap::UnionId;
+
+/// What to change; `None` and [`SetTime::Omit`] leave a thing as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<UnionId>,
+    /// Group.
+    pub gid: Option<UnionId>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Access time.
+    pub atime: SetTime,
+    /// Modification time.
+    pub mtime: SetTime,
+}
+
+impl Union {
+    /// Changes attributes and returns the new ones.
+    pub fn setattr(&self, caller: Caller, ino: Ino, change: &Change) -> Result<Stat> {
+        let inode = self.core.inode(ino)?;
+        let need = if change.size == Some(0) { Need::Truncated } else { Need::Data };
+        ensure_upper(&self.core, &inode, need)?;
+        let upper = self.core.stack.upper()?;
+        if let Some(size) = change.size {
+            sys::name::truncate(self.core.writer(&inode)?, size)?;
+            if caller.uid != UnionId(0) {
+                self.clear_suid_sgid(&inode)?;
+            }
+        }
+        {
+            let place = inode.place.read();
+            let spot = self.core.upper_spot(&inode, &place)?;
+            // Before the mode, which a caller may set in the same call: chown clears bits of it.
+            if change.uid.is_some() || change.gid.is_some() {
+                let disk = |map: &crate::layer::idmap::IdMap, id: Option<UnionId>| {
+                    id.map(|id| map.on_disk(id).map(|d| d.0)).transpose()
+                };
+                let uid = disk(&self.core.options.uids, change.uid)?;
+                let gid = disk(&self.core.options.gids, change.gid)?;
+                upper.chown(&spot, uid, gid)?;
+            }
+            if let Some(mode) = change.mode {
+                set_mode(upper, &inode, &spot, mode)?;
+            }
+            if (change.atime, change.mtime) != (SetTime::Omit, SetTime::Omit) {
+                upper.utimens(&spot, change.atime, change.mtime)?;
+            }
+        }
+        if let Some(dir) = &inode.dir {
+            *dir.meta.lock() = None;
+        }
+        self.core.stat(&inode).map(|s| self.owned(s))
+    }
+
+    /// Clears suid, and sgid where the group may execute: somebody without the right to keep them
+    /// changed the content (`setattr_should_drop_suidgid` of fs/attr.c).
+    pub(super) fn clear_suid_sgid(&self, inode: &Arc<Inode>) -> Result<()> {
+        let place = inode.place.read();
+        let spot = self.core.upper_spot(inode, &place)?;
+        let mode = spot.stat()?.mode;
+        let mut cleared = mode & !libc::S_ISUID;
+        if mode & libc::S_IXGRP != 0 {
+            cleared &= !libc::S_ISGID;
+        }
+        if cleared != mode {
+            self.core.stack.upper()?.chmod(&spot, cleared & 0o7777)?;
+        }
+        Ok(())
+    }
+}
+
+fn set_mode(
+    upper: &crate::layer::UpperLayer,
+    inode: &Inode,
+    spot: &Spot,
+    mode: u32,
+) -> Result<()> {
+    if inode.kind == libc::S_IFLNK {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    upper.chmod(spot, mode & 0o7777)
+}

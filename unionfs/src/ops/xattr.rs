@@ -1,0 +1,137 @@
+//! Extended attributes: our own are hidden, and users' that look like them are escaped.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use sys::Errno;
+
+use super::{Caller, Union};
+use crate::copyup::{Need, ensure_upper};
+use crate::error::Result;
+use crate::inode::{Ino, Inode};
+use crate::layer::acl;
+use crate::layer::idmap::UnionId;
+
+impl Union {
+    /// Returns the value of an attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`: there is none. `EOPNOTSUPP`: the layer knows no such attributes.
+    pub fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+        let inode = self.core.inode(ino)?;
+        self.allowed(name)?;
+        let place = inode.place.read();
+        if is_barrier(&place) {
+            return Err(Errno::ENODATA);
+        }
+        let spot = self.core.spot(&inode, &place)?;
+        // A layer without ACLs has none, which is no error: else nobody but root got access.
+        sys::xattr::get(spot.xattrs(), &self.core.escape.to_disk(name))?.ok_or(Errno::ENODATA)
+    }
+
+    /// Returns the names of all attributes, each followed by a NUL.
+    pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
+        if self.core.options.no_xattrs {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let inode = self.core.inode(ino)?;
+        let place = inode.place.read();
+        if is_barrier(&place) {
+            return Ok(Vec::new());
+        }
+        let spot = self.core.spot(&inode, &place)?;
+        let names = sys::xattr::list(spot.xattrs())?;
+        let shown: Vec<OsString> =
+            names.iter().filter_map(|n| self.core.escape.to_user(n)).collect();
+        Ok(sys::xattr::join_names(shown.iter().map(OsString::as_os_str)))
+    }
+
+    /// Sets an attribute; `flags` as setxattr(2).
+    pub fn setxattr(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<()> {
+        let inode = self.core.inode(ino)?;
+        self.allowed(name)?;
+        if flags & libc::XATTR_REPLACE != 0 {
+            self.getxattr(ino, name)?;
+        }
+        ensure_upper(&self.core, &inode, Need::Data)?;
+        let upper = self.core.stack.upper()?;
+        {
+            let place = inode.place.read();
+            let spot = self.core.upper_spot(&inode, &place)?;
+            upper.set_xattr(&spot, &self.core.escape.to_disk(name), value, flags)?;
+        }
+        self.acl_changed(caller, &inode, name)
+    }
+
+    /// Removes an attribute.
+    pub fn removexattr(&self, caller: Caller, ino: Ino, name: &OsStr) -> Result<()> {
+        let inode = self.core.inode(ino)?;
+        self.allowed(name)?;
+        // What is not there needs no copy-up.
+        match self.getxattr(ino, name) {
+            Err(Errno::ENODATA) if name.as_bytes().starts_with(b"system.posix_acl_") => {
+                return Ok(());
+            }
+            r => r.map(drop)?,
+        }
+        ensure_upper(&self.core, &inode, Need::Data)?;
+        let upper = self.core.stack.upper()?;
+        {
+            let place = inode.place.read();
+            let spot = self.core.upper_spot(&inode, &place)?;
+            upper.remove_xattr(&spot, &self.core.escape.to_disk(name))?;
+        }
+        self.acl_changed(caller, &inode, name)
+    }
+
+    fn allowed(&self, name: &OsStr) -> Result<()> {
+        if self.core.options.no_xattrs { Err(Errno::EOPNOTSUPP) } else { Ok(()) }?;
+        if name.as_bytes().starts_with(b"user.fuseoverlayfs.") {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    /// After a change of an ACL: what directories hand on is read anew, and sgid goes if the caller
+    /// is not in the group (posix_acl_update_mode() of fs/posix_acl.c).
+    fn acl_changed(&self, caller: Caller, inode: &Arc<Inode>, name: &OsStr) -> Result<()> {
+        if let Some(dir) = &inode.dir {
+            *dir.meta.lock() = None;
+        }
+        if name != acl::ACCESS || caller.uid == UnionId(0) {
+            return Ok(());
+        }
+        let place = inode.place.read();
+        let spot = self.core.upper_spot(inode, &place)?;
+        let stat = spot.stat()?;
+        let group = self.owned(stat).gid;
+        if stat.mode & libc::S_ISGID != 0 && !in_group(caller, group) {
+            self.core.stack.upper()?.chmod(&spot, stat.mode & 0o7777 & !libc::S_ISGID)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_barrier(place: &crate::inode::Place) -> bool {
+    !place.has_upper() && place.lowers.first().is_some_and(|l| l.barrier)
+}
+
+/// Whether the caller belongs to a group, by its supplementary groups in /proc (the request carries
+/// the effective one only).
+fn in_group(caller: Caller, group: u32) -> bool {
+    if caller.gid == UnionId(group) {
+        return true;
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", caller.pid));
+    let status = status.unwrap_or_default();
+    let groups = status.lines().find_map(|l| l.strip_prefix("Groups:")).unwrap_or_default();
+    groups.split_whitespace().any(|g| g.parse() == Ok(group))
+}

@@ -1,0 +1,248 @@
+//! The merged listing of one directory: each layer is read once, and the result is kept.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+use sys::{Errno, Result, getdents, xattr};
+
+use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen};
+use crate::layer::marks::{self, Marks, Opaque};
+
+/// One name as one layer has it.
+struct Raw {
+    name: OsString,
+    kind: u8,
+    number: u64,
+    /// The object hides what lower layers have at the name, whatever its type.
+    opaque: bool,
+}
+
+/// What one layer has in a directory.
+#[derive(Default)]
+struct Layer {
+    objects: Vec<Raw>,
+    /// Names that it hides in lower layers.
+    whiteouts: Vec<OsString>,
+}
+
+/// Makes the listing of a directory unless it is there. With a limit, gives up quietly on a
+/// directory of which some layer has more names.
+pub fn ensure(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<()> {
+    let state = core.dir(dir)?;
+    if state.listing.read().is_some() {
+        return Ok(());
+    }
+    // Held while the layers are read, so that no change can be missed between.
+    let mut slot = state.listing.write();
+    if slot.is_some() {
+        return Ok(());
+    }
+    *slot = build(core, dir, limit)?;
+    Ok(())
+}
+
+fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<Listing>> {
+    let (has_upper, lowers) = {
+        let place = dir.place.read();
+        (place.has_upper(), Arc::clone(&place.lowers))
+    };
+    let mut merge = Merge::default();
+    if has_upper {
+        let fd = core.upper_dir(dir)?;
+        let impure = core.dir(dir)?.impure.load(Ordering::Relaxed);
+        let read = ReadLayer { core, xattr_whiteouts: false, impure, more: !lowers.is_empty() };
+        let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
+        merge.upper(layer);
+    }
+    for (i, at) in lowers.iter().enumerate().filter(|(_, at)| !at.barrier) {
+        let fd = core.lower_dir(dir, i)?;
+        let more = i + 1 < lowers.len();
+        let read =
+            ReadLayer { core, xattr_whiteouts: at.xattr_whiteouts, impure: false, more };
+        let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
+        merge.lower(i as u16, layer);
+    }
+    Ok(Some(merge.listing))
+}
+
+/// How one layer of a directory is read.
+struct ReadLayer<'a> {
+    core: &'a Core,
+    xattr_whiteouts: bool,
+    impure: bool,
+    more: bool,
+}
+
+impl ReadLayer<'_> {
+    fn read(&self, dir: &OwnedFd, limit: Option<usize>) -> Result<Option<Layer>> {
+        let dev = sys::stat::stat_fd(dir)?.dev;
+        let mut out = Layer::default();
+        let mut too_large = false;
+        let mut odd = Vec::new();
+        getdents::for_each(Core::readable(dir)?, |e| {
+            if limit.is_some_and(|l| out.objects.len() >= l) {
+                too_large = true;
+                return Err(Errno::E2BIG);
+            }
+            let raw = Raw {
+                name: e.name.to_os_string(),
+                kind: e.kind,
+                number: self.core.numbers.of(dev, e.ino),
+                opaque: false,
+            };
+            if self.needs_a_look(e.name, e.kind) { odd.push(raw) } else { out.objects.push(raw) }
+            Ok(())
+        })
+        .or_else(|e| if too_large { Ok(()) } else { Err(e) })?;
+        if too_large {
+            return Ok(None);
+        }
+        for raw in odd {
+            self.look(dir, raw, &mut out)?;
+        }
+        Ok(Some(out))
+    }
+
+    /// Whether an entry's name and type alone don't tell what it is.
+    fn needs_a_look(&self, name: &OsStr, kind: u8) -> bool {
+        match kind {
+            libc::DT_CHR | libc::DT_UNKNOWN => true,
+            libc::DT_REG => {
+                self.xattr_whiteouts || self.impure || name.as_bytes().starts_with(marks::DOT_WH)
+            }
+            libc::DT_DIR => self.more,
+            libc::DT_LNK => self.impure,
+            _ => self.impure,
+        }
+    }
+
+    fn look(&self, dir: &OwnedFd, mut raw: Raw, out: &mut Layer) -> Result<()> {
+        if matches!(raw.kind, libc::DT_CHR | libc::DT_UNKNOWN) {
+            let stat = match sys::stat::stat_at(dir, &raw.name) {
+                Err(Errno::ENOENT) => return Ok(()),
+                r => r?,
+            };
+            if stat.is_whiteout_device() {
+                out.whiteouts.push(raw.name);
+                return Ok(());
+            }
+            raw.kind = (stat.kind() >> 12) as u8;
+        }
+        if raw.name == marks::DOT_WH_OPAQUE {
+            return Ok(());
+        }
+        let m = match Marks::read(xattr::Target::At(dir.as_fd(), &raw.name)) {
+            Err(Errno::ENOENT) => return Ok(()),
+            r => r?,
+        };
+        if raw.kind == libc::DT_REG && !m.literal && raw.name.as_bytes().starts_with(marks::DOT_WH)
+        {
+            out.whiteouts.extend(marks::dot_wh_hides(&raw.name).map(OsStr::to_os_string));
+            return Ok(());
+        }
+        if self.xattr_whiteouts && raw.kind == libc::DT_REG && m.whiteout {
+            out.whiteouts.push(raw.name);
+            return Ok(());
+        }
+        // A redirected directory merges with others than those of its name.
+        raw.opaque = m.opaque == Opaque::Yes
+            || m.redirect.is_some()
+            || raw.kind == libc::DT_DIR && has_sentinel(dir, &raw.name)?;
+        if let Some(number) = m.number {
+            raw.number = number;
+        }
+        out.objects.push(raw);
+        Ok(())
+    }
+}
+
+fn has_sentinel(dir: &OwnedFd, name: &OsStr) -> Result<bool> {
+    let mut path = name.to_os_string();
+    path.push("/");
+    path.push(marks::DOT_WH_OPAQUE);
+    match sys::stat::stat_at(dir, &path) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT | Errno::EACCES) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The listing as it grows from the top layer down.
+#[derive(Default)]
+struct Merge {
+    listing: Listing,
+    /// Names for which lower layers don't matter to what users see.
+    closed: HashSet<OsString>,
+    /// Names for which it is known whether a lower shows something.
+    settled: HashSet<OsString>,
+}
+
+impl Merge {
+    fn upper(&mut self, layer: Layer) {
+        for raw in layer.objects {
+            if raw.kind != libc::DT_DIR || raw.opaque {
+                self.closed.insert(raw.name.clone());
+            }
+            let entry = Entry { in_upper: true, ..blank(&raw) };
+            self.listing.put(&raw.name, entry);
+        }
+        for name in layer.whiteouts {
+            self.closed.insert(name.clone());
+            // A removed and re-made directory has its `.wh.` file beside it.
+            if self.listing.get(&name).is_none() {
+                let raw = Raw { name, kind: 0, number: 0, opaque: false };
+                self.listing.put(&raw.name, Entry { seen: Seen::Whiteout, ..blank(&raw) });
+            }
+        }
+    }
+
+    fn lower(&mut self, index: u16, layer: Layer) {
+        for raw in layer.objects {
+            let first_below = self.settled.insert(raw.name.clone());
+            let merges = raw.kind == libc::DT_DIR && !self.closed.contains(&raw.name);
+            match self.listing.get(&raw.name) {
+                None => {
+                    let entry =
+                        Entry { below: true, lowers: SmallVec::from_elem(index, 1), ..blank(&raw) };
+                    // Hidden by a whiteout of a lower above, or by nothing.
+                    if !self.closed.contains(&raw.name) {
+                        self.listing.put(&raw.name, entry);
+                    }
+                }
+                Some(_) => self.listing.update(&raw.name, |e| {
+                    e.below |= first_below;
+                    if merges && e.seen == Seen::Present && e.kind == libc::DT_DIR {
+                        if e.lowers.is_empty() {
+                            e.number = raw.number;
+                        }
+                        e.lowers.push(index);
+                    }
+                }),
+            }
+            if raw.kind != libc::DT_DIR || raw.opaque {
+                self.closed.insert(raw.name);
+            }
+        }
+        for name in layer.whiteouts {
+            self.settled.insert(name.clone());
+            self.closed.insert(name);
+        }
+    }
+}
+
+fn blank(raw: &Raw) -> Entry {
+    Entry {
+        cookie: Cookie(0),
+        seen: Seen::Present,
+        kind: raw.kind,
+        number: raw.number,
+        in_upper: false,
+        below: false,
+        lowers: SmallVec::new(),
+    }
+}

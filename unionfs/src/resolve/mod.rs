@@ -1,0 +1,105 @@
+//! Where a name lives; never writes. [`find`] follows one name through the layers, [`listing`]
+//! merges all names of a directory, [`enter`] makes an inode of what was found.
+
+pub mod index;
+pub mod listing;
+pub mod name;
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use sys::Result;
+use sys::stat::Stat;
+
+use crate::inode::{Core, InUpper, Ino, Inode, Name, Place};
+use crate::layer::LowerRef;
+
+pub use name::{Standing, find, standing};
+
+/// What a name leads to.
+#[derive(Debug)]
+pub struct Found {
+    /// What the topmost layer says.
+    pub stat: Stat,
+    /// The object in the upper.
+    pub upper: InUpper,
+    /// The upper has it at this very name (else only in the index).
+    pub named_in_upper: bool,
+    /// The objects in lowers, as in [`Place::lowers`].
+    pub lowers: Vec<LowerRef>,
+    /// The data is in the last lower.
+    pub metacopy: bool,
+    /// Inode number.
+    pub number: u64,
+    /// Children of the upper directory were copied up.
+    pub impure: bool,
+}
+
+/// Returns the inode of what was found, with one more lookup, and what users see of it.
+pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (Arc<Inode>, Stat) {
+    let lowers: Arc<[LowerRef]> = found.lowers.as_slice().into();
+    let kind = found.stat.kind();
+    let same = |i: &Inode| is_same(i, kind, &found.upper, &lowers);
+    let make = |id: Ino| {
+        let place = Place {
+            upper: found.upper.clone(),
+            lowers: Arc::clone(&lowers),
+            metacopy: found.metacopy,
+            names: smallvec::smallvec![Name::new(parent, name, found.named_in_upper)],
+            removed: 0,
+        };
+        Arc::new(Inode::new(id, id.0, kind, place))
+    };
+    let inode = core.table.enter(Ino(found.number), same, make);
+    if found.impure
+        && let Some(dir) = &inode.dir
+    {
+        dir.impure.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+    let known = {
+        let place = inode.place.read();
+        let known = place.names.iter().any(|n| n.is(parent, name));
+        known.then(|| core.shown(&inode, &place, found.stat))
+    };
+    let stat = known.unwrap_or_else(|| {
+        let mut place = inode.place.write();
+        place.names.push(Name::new(parent, name, found.named_in_upper));
+        // A pinned object that has a name again needs its descriptor no longer.
+        if found.named_in_upper && matches!(place.upper, InUpper::Pinned(..)) {
+            place.upper = found.upper.clone();
+        }
+        core.shown(&inode, &place, found.stat)
+    });
+    (inode, stat)
+}
+
+/// Whether an inode that has the number already is the object that was found: the upper's own
+/// number decides, else the lowers do.
+fn is_same(inode: &Inode, kind: u32, upper: &InUpper, lowers: &Arc<[LowerRef]>) -> bool {
+    if inode.kind != kind {
+        return false;
+    }
+    let place = inode.place.read();
+    let found = match upper {
+        InUpper::No => None,
+        InUpper::Named(n) | InUpper::Pinned(n, _) => Some(*n),
+    };
+    match (place.upper_number(), found) {
+        (Some(a), Some(b)) => a == b,
+        // Lower directories can be found at two places where a layer lies in another; lower files
+        // with one number are hard links.
+        _ if inode.is_dir() => !lowers.is_empty() && *place.lowers == **lowers,
+        (None, None) => true,
+        // Copied up between the look at the layers and now.
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+    }
+}
+
+/// Returns the inode number of an object of a layer.
+pub(crate) fn number_of(core: &Core, stat: &Stat) -> u64 {
+    core.numbers.of(stat.dev, stat.ino)
+}
+
+/// Result of looking for a name.
+pub type Lookup = Result<Option<Found>>;

@@ -1,0 +1,434 @@
+//! One name through the stack: found, whited out, opaque, redirected.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+use sys::stat::Stat;
+use sys::{Errno, Result, xattr};
+
+use super::{Found, Lookup, index, listing, number_of};
+use crate::inode::{Core, InUpper, Inode, Seen};
+use crate::layer::LowerRef;
+use crate::layer::marks::{self, Marks, Opaque};
+
+/// After so many lookups of single names a directory is listed once, which answers all further ones.
+const PROBES_BEFORE_LISTING: u32 = 8;
+/// A directory with more names than this is listed only for readers of it.
+const LISTING_FOR_LOOKUPS: usize = 4096;
+
+/// What one layer has at a name.
+#[derive(Debug)]
+enum Probe {
+    Absent,
+    Whiteout,
+    Object(Box<(Stat, Marks)>),
+}
+
+/// What stands at a name, for those who want to change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What users see.
+    pub seen: Seen,
+    /// The upper has an object there (no whiteout).
+    pub in_upper: bool,
+    /// Without the upper a lower layer would show something.
+    pub below: bool,
+}
+
+/// Which layers are worth a look.
+enum Where {
+    /// All.
+    Anywhere,
+    /// The upper if the flag is set, and these lowers of the directory.
+    Only(bool, SmallVec<[u16; 2]>),
+    /// None: the name doesn't exist.
+    Nowhere,
+}
+
+/// Finds what users see at a name of a directory; `None` is a name that doesn't exist.
+pub fn find(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Lookup {
+    if name.len() > 255 {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    match listed(core, parent, name)? {
+        Where::Nowhere => Ok(None),
+        Where::Only(upper, lowers) => walk(core, parent, name, upper, Some(&lowers)),
+        Where::Anywhere => {
+            let upper = parent.place.read().has_upper();
+            walk(core, parent, name, upper, None)
+        }
+    }
+}
+
+/// Finds what stands at a name of a directory, hidden things included.
+pub fn standing(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Standing> {
+    if name.len() > 255 {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    let dir = core.dir(parent)?;
+    let gone = Standing { seen: Seen::Gone, in_upper: false, below: false };
+    if let Some(l) = dir.listing.read().as_ref() {
+        return Ok(l.get(name).map_or(gone, |e| Standing {
+            seen: e.seen,
+            in_upper: e.in_upper,
+            below: e.below,
+        }));
+    }
+    let (has_upper, lowers) = {
+        let place = parent.place.read();
+        (place.has_upper(), Arc::clone(&place.lowers))
+    };
+    let below = is_below(core, parent, &lowers, name)?;
+    if has_upper {
+        let fd = core.upper_dir(parent)?;
+        match probe(&fd, name, true, !lowers.is_empty(), false)? {
+            Probe::Absent => {}
+            Probe::Whiteout => {
+                return Ok(Standing { seen: Seen::Whiteout, in_upper: false, below });
+            }
+            Probe::Object(_) => {
+                return Ok(Standing { seen: Seen::Present, in_upper: true, below });
+            }
+        }
+    }
+    let seen = if below { Seen::Present } else { Seen::Gone };
+    Ok(Standing { seen, in_upper: false, below })
+}
+
+/// Whether the lowers of a directory show something at a name.
+fn is_below(
+    core: &Core,
+    parent: &Arc<Inode>,
+    lowers: &Arc<[LowerRef]>,
+    name: &OsStr,
+) -> Result<bool> {
+    for (i, at) in lowers.iter().enumerate() {
+        if at.barrier {
+            continue;
+        }
+        let fd = core.lower_dir(parent, i)?;
+        let more = i + 1 < lowers.len();
+        match probe(&fd, name, false, more, at.xattr_whiteouts)? {
+            Probe::Absent => {}
+            Probe::Whiteout => return Ok(false),
+            Probe::Object(_) => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the listing, and makes one where it will pay.
+fn listed(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Where> {
+    let dir = core.dir(parent)?;
+    let ask = |l: &crate::inode::Listing| match l.get(name) {
+        Some(e) if e.seen == Seen::Present => Where::Only(e.in_upper, e.lowers.clone()),
+        _ => Where::Nowhere,
+    };
+    if let Some(l) = dir.listing.read().as_ref() {
+        return Ok(ask(l));
+    }
+    if dir.probes.fetch_add(1, Ordering::Relaxed) == PROBES_BEFORE_LISTING {
+        listing::ensure(core, parent, Some(LISTING_FOR_LOOKUPS))?;
+        if let Some(l) = dir.listing.read().as_ref() {
+            return Ok(ask(l));
+        }
+    }
+    Ok(Where::Anywhere)
+}
+
+/// What was gathered on the way down.
+struct Walk<'a> {
+    core: &'a Core,
+    top: Option<(Stat, Marks)>,
+    upper: InUpper,
+    lowers: Vec<LowerRef>,
+    /// Number of the topmost lower directory, which is a merged directory's.
+    lower_number: Option<u64>,
+    metacopy: bool,
+    redirect: Option<OsString>,
+    done: bool,
+}
+
+fn walk(
+    core: &Core,
+    parent: &Arc<Inode>,
+    name: &OsStr,
+    look_in_upper: bool,
+    only: Option<&[u16]>,
+) -> Lookup {
+    let lowers = Arc::clone(&parent.place.read().lowers);
+    let mut walk = Walk {
+        core,
+        top: None,
+        upper: InUpper::No,
+        lowers: Vec::new(),
+        lower_number: None,
+        metacopy: false,
+        redirect: None,
+        done: false,
+    };
+    if look_in_upper {
+        let fd = core.upper_dir(parent)?;
+        let more = only.map_or(!lowers.is_empty(), |o| !o.is_empty());
+        match probe(&fd, name, true, more, false)? {
+            Probe::Absent => {}
+            Probe::Whiteout => return Ok(None),
+            Probe::Object(o) => {
+                walk.upper = InUpper::Named(o.0.ino);
+                walk.take(*o, None, &fd, name, more)?;
+            }
+        }
+    }
+    walk.through_lowers(parent, &lowers, name, only)?;
+    walk.finish()
+}
+
+impl Walk<'_> {
+    fn through_lowers(
+        &mut self,
+        parent: &Arc<Inode>,
+        lowers: &[LowerRef],
+        name: &OsStr,
+        only: Option<&[u16]>,
+    ) -> Result<()> {
+        let mut name = name.to_os_string();
+        let mut only = only;
+        for (i, at) in lowers.iter().enumerate() {
+            if self.done {
+                return Ok(());
+            }
+            match self.redirect.take() {
+                Some(path) if path.as_bytes().first() == Some(&b'/') => {
+                    return self.through_redirect(path, at.layer);
+                }
+                Some(sibling) => {
+                    name = sibling;
+                    only = None;
+                }
+                None if at.barrier => continue,
+                None if !self.metacopy && only.is_some_and(|o| !o.contains(&(i as u16))) => continue,
+                None => {}
+            }
+            let fd = self.core.lower_dir(parent, i)?;
+            let child = LowerRef {
+                layer: at.layer,
+                barrier: false,
+                xattr_whiteouts: false,
+                path: at.child(&name),
+            };
+            self.look(&fd, &name, child, i + 1 < lowers.len(), at.xattr_whiteouts)?;
+        }
+        match self.redirect.take() {
+            Some(path) if !self.done && path.as_bytes().first() == Some(&b'/') => {
+                let next = lowers.last().map_or(0, |l| l.layer + 1);
+                self.through_redirect(path, next)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Follows an absolute redirect through all layers from `layer` on.
+    fn through_redirect(&mut self, path: OsString, layer: u16) -> Result<()> {
+        let mut path: Arc<[u8]> = path.as_bytes().strip_prefix(b"/").unwrap_or_default().into();
+        let count = self.core.stack.lowers().len() as u16;
+        for layer in layer..count {
+            if self.done {
+                return Ok(());
+            }
+            if let Some(next) = self.redirect.take() {
+                path = next.as_bytes().strip_prefix(b"/").unwrap_or(next.as_bytes()).into();
+            }
+            let child = LowerRef { layer, barrier: false, xattr_whiteouts: false, path: path.clone() };
+            let Ok((dir, name)) = child.split() else { return Ok(()) };
+            let fd = match self.core.stack.lower(layer)?.open_dir(dir) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => continue,
+                Err(e) => return Err(e),
+            };
+            let name = name.to_os_string();
+            self.look(&fd, &name, child, layer + 1 < count, false)?;
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        dir: &OwnedFd,
+        name: &OsStr,
+        child: LowerRef,
+        more: bool,
+        xattr_whiteouts: bool,
+    ) -> Result<()> {
+        match probe(dir, name, false, more, xattr_whiteouts)? {
+            Probe::Absent => Ok(()),
+            Probe::Whiteout => {
+                self.done = true;
+                Ok(())
+            }
+            Probe::Object(o) => self.take(*o, Some(child), dir, name, more),
+        }
+    }
+
+    /// Takes an object that a layer has: decides whether it belongs to what was found above it, and
+    /// whether the layers below matter.
+    fn take(
+        &mut self,
+        (stat, marks): (Stat, Marks),
+        lower: Option<LowerRef>,
+        dir: &OwnedFd,
+        name: &OsStr,
+        more: bool,
+    ) -> Result<()> {
+        let is_first = self.top.is_none();
+        let belongs = is_first
+            || self.metacopy && stat.is_file()
+            || !self.metacopy && stat.is_dir();
+        if !belongs {
+            self.done = true;
+            return Ok(());
+        }
+        let is_lower = lower.is_some();
+        if let Some(mut at) = lower {
+            at.barrier = stat.mount_root;
+            at.xattr_whiteouts = marks.opaque == Opaque::Whiteouts;
+            self.lowers.push(at);
+        }
+        if is_lower && stat.is_dir() && self.lower_number.is_none() {
+            self.lower_number = Some(number_of(self.core, &stat));
+        }
+        if stat.is_dir() {
+            let redirected = marks.redirect.is_some() && marks.opaque != Opaque::Yes;
+            self.done = !redirected && (!more || hides_below(&stat, &marks, dir, name)?);
+        } else {
+            self.metacopy = stat.is_file() && marks.metacopy;
+            self.done = !self.metacopy;
+        }
+        self.redirect = marks.redirect.clone().or(self.redirect.take());
+        if is_first {
+            self.top = Some((stat, marks));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Lookup {
+        let Some((stat, marks)) = self.top else { return Ok(None) };
+        let is_dir = stat.is_dir();
+        // The data of a metacopy was looked for and is in no layer.
+        if self.metacopy {
+            log::warn!("metacopy of inode {} has no data in any lower layer", stat.ino);
+            return Err(Errno::EIO);
+        }
+        let metacopy = !is_dir && marks.metacopy;
+        let mut upper = self.upper;
+        let mut number = match (&upper, self.lower_number) {
+            (_, Some(n)) => n,
+            (InUpper::No, None) => number_of(self.core, &stat),
+            _ => marks.number.unwrap_or_else(|| number_of(self.core, &stat)),
+        };
+        let named_in_upper = !matches!(upper, InUpper::No);
+        let mut stat = stat;
+        let mut lowers = self.lowers;
+        if stat.is_file()
+            && !named_in_upper
+            && stat.nlink > 1
+            && let Some(at) = lowers.first()
+            && let Some(found) = index::find(self.core, at)?
+            && let InUpper::Pinned(_, fd) = &found
+        {
+            // The names of one lower file stay one file.
+            stat = sys::stat::stat_fd(fd)?;
+            upper = found;
+            lowers.truncate(1);
+        }
+        if number <= 1 {
+            number = number_of(self.core, &stat);
+        }
+        Ok(Some(Found {
+            stat,
+            upper,
+            named_in_upper,
+            lowers,
+            metacopy,
+            number,
+            impure: is_dir && marks.impure,
+        }))
+    }
+}
+
+/// Whether a directory hides what is below it in further layers.
+fn hides_below(stat: &Stat, marks: &Marks, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
+    if marks.opaque == Opaque::Yes {
+        return Ok(true);
+    }
+    if stat.mount_root {
+        return Ok(false);
+    }
+    let mut sentinel = name.to_os_string();
+    sentinel.push("/");
+    sentinel.push(marks::DOT_WH_OPAQUE);
+    let exists = |n: &OsStr| match sys::stat::stat_at(dir, n) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EACCES) => Ok(false),
+        Err(e) => Err(e),
+    };
+    if exists(&sentinel)? {
+        return Ok(true);
+    }
+    // An AUFS-style layer that removed a directory and made it anew has both.
+    match marks::dot_wh(name) {
+        Ok(whiteout) => exists(&whiteout),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Looks at a name in one layer. Marks are read in the upper, and in lowers that have others below
+/// (`more`): the bottom one can't merge with anything.
+fn probe(
+    dir: &OwnedFd,
+    name: &OsStr,
+    is_upper: bool,
+    more: bool,
+    xattr_whiteouts: bool,
+) -> Result<Probe> {
+    let stat = match sys::stat::stat_at(dir, name) {
+        Ok(stat) => stat,
+        Err(Errno::ENOENT) if more => return dot_whiteout(dir, name),
+        Err(Errno::ENOENT) => return Ok(Probe::Absent),
+        Err(e) => return Err(e),
+    };
+    if stat.is_whiteout_device() {
+        return Ok(Probe::Whiteout);
+    }
+    let looks_like_whiteout = stat.is_file() && name.as_bytes().starts_with(marks::DOT_WH);
+    let wants_marks = looks_like_whiteout
+        || (is_upper || more) && (stat.is_file() || stat.is_dir()) && !stat.mount_root;
+    let marks = if wants_marks {
+        Marks::read(xattr::Target::At(dir.as_fd(), name))?
+    } else {
+        Marks::default()
+    };
+    if looks_like_whiteout && !marks.literal {
+        return Ok(Probe::Absent);
+    }
+    if xattr_whiteouts && marks.whiteout && stat.is_file() && stat.size == 0 {
+        return Ok(Probe::Whiteout);
+    }
+    Ok(Probe::Object(Box::new((stat, marks))))
+}
+
+/// Whether a layer that has nothing at a name has an AUFS-style whiteout for it.
+fn dot_whiteout(dir: &OwnedFd, name: &OsStr) -> Result<Probe> {
+    let Ok(whiteout) = marks::dot_wh(name) else { return Ok(Probe::Absent) };
+    match sys::stat::stat_at(dir, &whiteout) {
+        Ok(s) if s.is_file() => {
+            let literal = Marks::read(xattr::Target::At(dir.as_fd(), &whiteout))?.literal;
+            Ok(if literal { Probe::Absent } else { Probe::Whiteout })
+        }
+        Ok(_) | Err(Errno::ENOENT) => Ok(Probe::Absent),
+        Err(e) => Err(e),
+    }
+}

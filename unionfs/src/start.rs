@@ -1,0 +1,157 @@
+//! From a checked configuration to a served mount, in the order in which a daemon lives.
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use daemon::ready::{Detached, detach};
+use daemon::{Mount, MountRequest, Ready, ServeOptions};
+use smallvec::SmallVec;
+use sys::xattr;
+
+use crate::cli::Cli;
+use crate::config::Config;
+use crate::error::StartError;
+use crate::inode::fds::FdCache;
+use crate::inode::number::Numbers;
+use crate::inode::table::InodeTable;
+use crate::inode::{Core, InUpper, Inode, Place, ROOT};
+use crate::layer::marks::{Escape, Marks, Opaque, Prefix};
+use crate::layer::{LayerStack, LowerLayer, LowerRef, UpperLayer, open_upper};
+use crate::ops::Union;
+use crate::transport::{Cache, Served};
+
+/// Descriptors that the cache may keep at most, whatever the limit allows.
+const MOST_DESCRIPTORS: u64 = 16_384;
+
+/// Mounts and serves.
+pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> {
+    let config = Config::new(cli, called_as)?;
+    let ready = match (cli.ready_fd, cli.foreground || cli.debug) {
+        (Some(fd), _) => Ready::descriptor(fd).map_err(|_| {
+            StartError::Option(format!("--ready-fd {fd}: not an open inherited descriptor"))
+        })?,
+        (None, true) => Ready::Foreground,
+        (None, false) => match detach().map_err(|e| StartError::Io("detach", e.into()))? {
+            Detached::Parent(code) => return Ok(code),
+            Detached::Daemon(ready) => ready,
+        },
+    };
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let core = open_core(&config)?;
+    let union = Union::new(core);
+    let mount = Mount::new(&MountRequest {
+        source: config.source,
+        subtype: config.subtype,
+        at: config.at,
+        allow_other: config.allow_other.unwrap_or_else(may_let_others_in),
+        default_permissions: true,
+        flags: config.flags,
+    })?;
+    let cache = Cache { valid: config.timeout, negative: config.timeout };
+    let options = ServeOptions { threads: config.threads, ready, statistics: || () };
+    daemon::serve(Served::new(union, cache), mount, options)
+        .map_err(|e| StartError::Io("serve", e))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Others are let in where the mount is made without the setuid helper, which forbids it by default.
+fn may_let_others_in() -> bool {
+    sys::process::has_capability(sys::process::CAP_SYS_ADMIN)
+}
+
+/// Opens all layers. This comes before the mount, as a layer may hold the mount point.
+fn open_core(config: &Config) -> Result<Core, StartError> {
+    let limit = sys::process::raise_nofile_limit().unwrap_or(1024);
+    let upper = match &config.upper {
+        Some((upper, work)) => {
+            Some(UpperLayer::new(open_upper(upper, work, config.index)?))
+        }
+        None => None,
+    };
+    let lowers = config
+        .lowers
+        .iter()
+        .map(|p| LowerLayer::open(p).map_err(|e| StartError::path("lowerdir", p, e)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let devices = upper.iter().map(UpperLayer::dev).chain(lowers.iter().map(LowerLayer::dev));
+    let numbers = Numbers::new(devices);
+    let prefix = upper.as_ref().and_then(|u| u.dialect().prefix).unwrap_or(Prefix::Trusted);
+    let uuids = lowers.iter().map(uuid).collect();
+    let core = Core {
+        stack: LayerStack::new(upper, lowers),
+        table: InodeTable::default(),
+        numbers,
+        fds: FdCache::new((limit / 2).min(MOST_DESCRIPTORS) as usize),
+        options: config.options.clone(),
+        escape: Escape(prefix),
+        uuids,
+        opens_all: sys::process::has_capability(sys::process::CAP_DAC_OVERRIDE),
+    };
+    let root = root(&core).map_err(|e| StartError::Io("look at the layers' roots", e.into()))?;
+    core.table.put(Arc::new(root));
+    Ok(core)
+}
+
+fn uuid(layer: &LowerLayer) -> [u8; 16] {
+    match Core::readable(layer.root()) {
+        Ok(fd) => sys::handle::fs_uuid(fd),
+        Err(_) => [0; 16],
+    }
+}
+
+/// Makes the root: all layers merge in it, down to an opaque one.
+fn root(core: &Core) -> sys::Result<Inode> {
+    let mut upper = InUpper::No;
+    let mut open = true;
+    let mut impure = false;
+    let mut number = None;
+    if let Some(u) = core.stack.upper_opt() {
+        let stat = sys::stat::stat_fd(u.root())?;
+        let marks = Marks::read(xattr::of(u.root()))?;
+        (open, impure) = (!hides(&marks, u.root())?, marks.impure);
+        upper = InUpper::Named(stat.ino);
+        number = Some(core.numbers.of(stat.dev, stat.ino));
+    }
+    let mut lowers = Vec::new();
+    for (layer, lower) in (0u16..).zip(core.stack.lowers()) {
+        if !open {
+            break;
+        }
+        let marks = Marks::read(xattr::of(lower.root()))?;
+        lowers.push(LowerRef {
+            layer,
+            barrier: false,
+            xattr_whiteouts: marks.opaque == Opaque::Whiteouts,
+            path: Arc::from(&b""[..]),
+        });
+        open = !hides(&marks, lower.root())?;
+        if lowers.len() == 1 {
+            let stat = sys::stat::stat_fd(lower.root())?;
+            number = Some(core.numbers.of(stat.dev, stat.ino));
+        }
+    }
+    let place = Place {
+        upper,
+        lowers: lowers.into(),
+        metacopy: false,
+        names: SmallVec::new(),
+        removed: 0,
+    };
+    let root = Inode::new(ROOT, number.unwrap_or(ROOT.0), libc::S_IFDIR, place);
+    if let Some(dir) = &root.dir {
+        dir.impure.store(impure, std::sync::atomic::Ordering::Relaxed);
+    }
+    Ok(root)
+}
+
+fn hides(marks: &Marks, root: &std::os::fd::OwnedFd) -> sys::Result<bool> {
+    if marks.opaque == Opaque::Yes {
+        return Ok(true);
+    }
+    match sys::stat::stat_at(root, OsStr::new(crate::layer::marks::DOT_WH_OPAQUE)) {
+        Ok(_) => Ok(true),
+        Err(sys::Errno::ENOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,516 @@
+//! `fuser::Filesystem` for a union: decode, call the operation, reply.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use sys::Errno;
+use sys::stat::Stat;
+
+use super::reply::{attr, errno, file_type, set_time, user_dev};
+use super::session::Served;
+use crate::error::Result;
+use crate::inode::Ino;
+use crate::layer::idmap::UnionId;
+use crate::ops::Caller;
+use crate::ops::make::{Mode, New};
+use crate::ops::rename::Names;
+use crate::ops::setattr::Change;
+
+/// Numbers are stable and not used again while the kernel knows them.
+const GENERATION: Generation = Generation(0);
+/// A handle says nothing: all state is with the inode.
+const NO_HANDLE: FileHandle = FileHandle(0);
+
+fn caller(req: &Request) -> Caller {
+    Caller { uid: UnionId(req.uid()), gid: UnionId(req.gid()), pid: req.pid() }
+}
+
+fn ino(n: INodeNo) -> Ino {
+    Ino(n.0)
+}
+
+/// Replies to a request that has no content.
+fn done(result: Result<()>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(e) => reply.error(errno(e)),
+    }
+}
+
+impl Served {
+    fn entry(&self, result: Result<Stat>, reply: ReplyEntry) {
+        match result {
+            Ok(stat) => reply.entry(&self.cache.valid, &attr(&stat), GENERATION),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn attr(&self, result: Result<Stat>, reply: ReplyAttr) {
+        match result {
+            Ok(stat) => reply.attr(&self.cache.valid, &attr(&stat)),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    /// The first OPEN is answered with ENOSYS, and the kernel sends no other: it keeps pages and
+    /// listings, which nobody changes behind its back.
+    fn opened(&self, reply: ReplyOpen, flags: FopenFlags) {
+        if self.no_open { reply.error(fuser::Errno::ENOSYS) } else { reply.opened(NO_HANDLE, flags) }
+    }
+}
+
+fn sized(result: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
+    match result {
+        Err(e) => reply.error(errno(e)),
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+    }
+}
+
+impl Filesystem for Served {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        self.negotiate(config)
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        log::debug!("lookup {parent} {name:?}");
+        match self.union.lookup(ino(parent), name) {
+            Ok(None) => reply.entry(&self.cache.negative, &absent(), GENERATION),
+            Ok(Some(stat)) => self.entry(Ok(stat), reply),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn forget(&self, _req: &Request, node: INodeNo, nlookup: u64) {
+        self.union.forget(ino(node), nlookup);
+    }
+
+    fn getattr(&self, _req: &Request, node: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        log::debug!("getattr {node}");
+        self.attr(self.union.getattr(ino(node)), reply);
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = Change {
+            mode,
+            uid: uid.map(UnionId),
+            gid: gid.map(UnionId),
+            size,
+            atime: set_time(atime),
+            mtime: set_time(mtime),
+        };
+        log::debug!("setattr {node} {change:?}");
+        self.attr(self.union.setattr(caller(req), ino(node), &change), reply);
+    }
+
+    fn readlink(&self, _req: &Request, node: INodeNo, reply: ReplyData) {
+        log::debug!("readlink {node}");
+        match self.union.readlink(ino(node)) {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        log::debug!("mknod {parent} {name:?} {mode:o} {rdev:#x}");
+        let new = match mode & libc::S_IFMT {
+            libc::S_IFREG | 0 => New::File,
+            kind => New::Node(kind, user_dev(rdev)),
+        };
+        let mode = Mode { bits: mode, umask };
+        self.entry(self.union.make(caller(req), ino(parent), name, new, mode), reply);
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        log::debug!("mkdir {parent} {name:?} {mode:o}");
+        let mode = Mode { bits: mode, umask };
+        self.entry(self.union.make(caller(req), ino(parent), name, New::Dir, mode), reply);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        log::debug!("unlink {parent} {name:?}");
+        done(self.union.unlink(ino(parent), name), reply);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        log::debug!("rmdir {parent} {name:?}");
+        done(self.union.rmdir(ino(parent), name), reply);
+    }
+
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        log::debug!("symlink {parent} {name:?}");
+        let new = New::Symlink(target.as_os_str());
+        let mode = Mode { bits: 0o777, umask: 0 };
+        self.entry(self.union.make(caller(req), ino(parent), name, new, mode), reply);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        log::debug!("rename {parent} {name:?} {newparent} {newname:?} {flags:?}");
+        let names = Names { from: (ino(parent), name), to: (ino(newparent), newname) };
+        done(self.union.rename(names, flags.bits()), reply);
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        log::debug!("link {node} {newparent} {newname:?}");
+        self.entry(self.union.link(ino(node), ino(newparent), newname), reply);
+    }
+
+    fn open(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        log::debug!("open {node}");
+        self.opened(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
+    }
+
+    fn opendir(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        log::debug!("opendir {node}");
+        self.opened(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        log::debug!("create {parent} {name:?} {mode:o}");
+        let mode = Mode { bits: mode, umask };
+        match self.union.make(caller(req), ino(parent), name, New::File, mode) {
+            Ok(stat) => {
+                let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+                reply.created(&self.cache.valid, &attr(&stat), GENERATION, NO_HANDLE, flags);
+            }
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        log::debug!("read {node} {offset} {size}");
+        self.union.read(ino(node), offset, size, |read| match read {
+            Ok(bytes) => reply.data(bytes),
+            Err(e) => reply.error(errno(e)),
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        log::debug!("write {node} {offset} {}", data.len());
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        match self.union.write(ino(node), offset, data, kill) {
+            Ok(n) => reply.written(n as u32),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn flush(
+        &self,
+        _req: &Request,
+        _node: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        // A write was written when it was acknowledged; the kernel asks no more after this.
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        log::debug!("fsync {node}");
+        done(self.union.fsync(ino(node), datasync), reply);
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        log::debug!("fsyncdir {node}");
+        done(self.union.fsync(ino(node), datasync), reply);
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        log::debug!("readdir {node} {offset}");
+        let read = self.union.readdir(ino(node), offset, |e| {
+            let kind = file_type(u32::from(e.kind) << 12);
+            reply.add(INodeNo(e.number), e.next, kind, e.name)
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        log::debug!("readdirplus {node} {offset}");
+        let read = self.union.readdirplus(ino(node), offset, |e, stat| {
+            let attr = match stat {
+                Some(stat) => attr(stat),
+                None => FileAttr {
+                    ino: INodeNo(e.number),
+                    kind: file_type(u32::from(e.kind) << 12),
+                    ..absent()
+                },
+            };
+            reply.add(INodeNo(e.number), e.next, e.name, &self.cache.valid, &attr, GENERATION)
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn statfs(&self, _req: &Request, _node: INodeNo, reply: ReplyStatfs) {
+        match self.union.statfs() {
+            Ok(s) => reply.statfs(
+                s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
+            ),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        req: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        log::debug!("setxattr {node} {name:?}");
+        done(self.union.setxattr(caller(req), ino(node), name, value, flags), reply);
+    }
+
+    fn getxattr(&self, _req: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        log::debug!("getxattr {node} {name:?}");
+        sized(self.union.getxattr(ino(node), name), size, reply);
+    }
+
+    fn listxattr(&self, _req: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        log::debug!("listxattr {node}");
+        sized(self.union.listxattr(ino(node)), size, reply);
+    }
+
+    fn removexattr(&self, req: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        log::debug!("removexattr {node} {name:?}");
+        done(self.union.removexattr(caller(req), ino(node), name), reply);
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        log::debug!("ioctl {node} {cmd:#x}");
+        // 32-bit numbers of FS_IOC_GETFLAGS and FS_IOC_SETFLAGS differ from these only in the size
+        // that they claim; the kernel translates them.
+        let result = match u64::from(cmd) {
+            c if c == libc::FS_IOC_GETFLAGS as u64 => self.union.file_flags(ino(node)).map(Some),
+            c if c == libc::FS_IOC_SETFLAGS as u64 => {
+                let flags = in_data.first_chunk::<4>().map(|b| u32::from_ne_bytes(*b));
+                flags
+                    .ok_or(Errno::EINVAL)
+                    .and_then(|f| self.union.set_file_flags(ino(node), f))
+                    .map(|()| None)
+            }
+            _ => Err(Errno::ENOTTY),
+        };
+        match result {
+            Ok(Some(flags)) => reply.ioctl(0, &flags.to_ne_bytes()),
+            Ok(None) => reply.ioctl(0, &[]),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        log::debug!("fallocate {node} {offset} {length} {mode:#x}");
+        done(self.union.fallocate(caller(req), ino(node), (offset, length), mode), reply);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        _fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        log::debug!("lseek {node} {offset} {whence}");
+        match self.union.lseek(ino(node), offset, whence) {
+            Ok(at) => reply.offset(at),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        req: &Request,
+        ino_in: INodeNo,
+        _fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        log::debug!("copy_file_range {ino_in} {offset_in} {ino_out} {offset_out} {len}");
+        let (from, to) = ((ino(ino_in), offset_in), (ino(ino_out), offset_out));
+        match self.union.copy_file_range(caller(req), from, to, len) {
+            Ok(n) => reply.written(n as u32),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+}
+
+/// Attributes of nothing: with number 0 the kernel remembers that a name doesn't exist.
+fn absent() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: SystemTime::UNIX_EPOCH,
+        mtime: SystemTime::UNIX_EPOCH,
+        ctime: SystemTime::UNIX_EPOCH,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: fuser::FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 512,
+        flags: 0,
+    }
+}

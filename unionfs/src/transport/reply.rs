@@ -1,0 +1,109 @@
+//! Our types as fuser's, and back.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
+use sys::Errno;
+use sys::name::SetTime;
+use sys::stat::{Stat, Time};
+
+/// Returns an error as fuser wants it.
+pub(super) fn errno(e: Errno) -> fuser::Errno {
+    fuser::Errno::from_i32(e as i32)
+}
+
+/// Returns attributes as fuser wants them.
+pub(super) fn attr(s: &Stat) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(s.ino),
+        size: s.size,
+        blocks: s.blocks,
+        atime: system_time(s.atime),
+        mtime: system_time(s.mtime),
+        ctime: system_time(s.ctime),
+        crtime: system_time(s.btime),
+        kind: file_type(s.kind()),
+        perm: (s.mode & 0o7777) as u16,
+        nlink: s.nlink,
+        uid: s.uid,
+        gid: s.gid,
+        rdev: kernel_dev(s.rdev),
+        blksize: s.blksize,
+        flags: 0,
+    }
+}
+
+/// Returns a device number in the kernel's 32-bit form (`new_encode_dev`), which FUSE carries.
+fn kernel_dev(dev: u64) -> u32 {
+    let (major, minor) = (libc::major(dev), libc::minor(dev));
+    minor & 0xff | major << 8 | (minor & !0xff) << 12
+}
+
+/// Returns a device number that FUSE carried as the C library's.
+pub(super) fn user_dev(dev: u32) -> u64 {
+    let major = (dev & 0xfff00) >> 8;
+    let minor = dev & 0xff | (dev >> 12 & 0xfff00);
+    libc::makedev(major, minor)
+}
+
+/// Returns the type that the `S_IFMT` bits say.
+pub(super) fn file_type(kind: u32) -> FileType {
+    match kind {
+        libc::S_IFDIR => FileType::Directory,
+        libc::S_IFLNK => FileType::Symlink,
+        libc::S_IFIFO => FileType::NamedPipe,
+        libc::S_IFSOCK => FileType::Socket,
+        libc::S_IFCHR => FileType::CharDevice,
+        libc::S_IFBLK => FileType::BlockDevice,
+        _ => FileType::RegularFile,
+    }
+}
+
+fn system_time(t: Time) -> SystemTime {
+    let whole = Duration::from_secs(t.sec.unsigned_abs());
+    let base = if t.sec < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    base.and_then(|b| b.checked_add(Duration::from_nanos(t.nsec.into()))).unwrap_or(UNIX_EPOCH)
+}
+
+/// Returns a new time as we want it.
+pub(super) fn set_time(t: Option<TimeOrNow>) -> SetTime {
+    match t {
+        None => SetTime::Omit,
+        Some(TimeOrNow::Now) => SetTime::Now,
+        Some(TimeOrNow::SpecificTime(t)) => SetTime::At(raw_time(t)),
+    }
+}
+
+/// fuser 0.18 subtracts the nanoseconds of times before 1970 instead of adding them
+/// (`system_time_from_time` in its time.rs); read in the same way, the kernel's numbers come back.
+fn raw_time(t: SystemTime) -> Time {
+    match t.duration_since(UNIX_EPOCH) {
+        Ok(d) => Time { sec: d.as_secs() as i64, nsec: d.subsec_nanos() },
+        Err(e) => {
+            let d = e.duration();
+            Time { sec: -(d.as_secs() as i64), nsec: d.subsec_nanos() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_survive_both_ways() {
+        for (major, minor) in [(0, 0), (1, 3), (136, 300), (4095, 0xfffff)] {
+            let dev = libc::makedev(major, minor);
+            assert_eq!(user_dev(kernel_dev(dev)), dev, "{major}:{minor}");
+        }
+    }
+
+    #[test]
+    fn times_before_1970_keep_their_fraction() {
+        let t = system_time(Time { sec: -2, nsec: 800_000_000 });
+        assert_eq!(UNIX_EPOCH - Duration::from_millis(1200), t);
+        // What fuser makes of the kernel's (-2, 800000000).
+        let fusers = UNIX_EPOCH - Duration::new(2, 800_000_000);
+        assert_eq!(raw_time(fusers), Time { sec: -2, nsec: 800_000_000 });
+    }
+}
