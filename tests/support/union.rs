@@ -24,6 +24,12 @@ impl Builder {
         self
     }
 
+    /// Adds an existing directory as the lowest layer so far.
+    pub fn lower_at(mut self, dir: &Path) -> Builder {
+        self.layers.lowers.push(dir.to_path_buf());
+        self
+    }
+
     /// Fills the upper layer.
     pub fn upper(self, spec: &str) -> Builder {
         if let Some((upper, _)) = &self.layers.upper {
@@ -36,6 +42,20 @@ impl Builder {
     pub fn read_only(mut self) -> Builder {
         self.layers.upper = None;
         self
+    }
+
+    /// Puts upper and work directory into another directory, for instance on another file system.
+    pub fn upper_in(mut self, dir: &Path) -> Builder {
+        let pair = (dir.join("upper"), dir.join("work"));
+        std::fs::create_dir_all(&pair.0).expect("make the upper directory");
+        std::fs::create_dir_all(&pair.1).expect("make the work directory");
+        self.layers.upper = Some(pair);
+        self
+    }
+
+    /// Returns the layers, for what the builder doesn't lay out.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     /// Adds a mount option.

@@ -1,5 +1,16 @@
 //! What a union file system does, one file a behaviour, each test on ours and on the kernel's.
 #![forbid(unsafe_code)]
 
+mod concurrency;
+mod copyup;
 mod differential;
+mod dirs;
+mod files;
+mod formats;
+mod identity;
+mod metadata;
+mod rename;
 mod subjects;
+mod unlinked;
+mod whiteout;
+mod xattr;
