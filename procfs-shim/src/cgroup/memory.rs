@@ -48,10 +48,10 @@ impl Files {
     }
 
     fn is_limited(&self) -> Result<bool, ReadError> {
-        Ok(match self {
-            Files::V1(f) => f.limit()?.is_some() || f.swap_limit()?.is_some(),
-            Files::V2(f) => f.limit()?.is_some() || f.swap_limit()?.is_some(),
-        })
+        match self {
+            Files::V1(f) => f.is_limited(),
+            Files::V2(f) => f.is_limited(),
+        }
     }
 
     fn read(&self) -> Result<MemoryLevel, ReadError> {

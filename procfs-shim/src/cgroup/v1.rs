@@ -35,15 +35,19 @@ impl MemoryFiles {
         }))
     }
 
-    pub(super) fn limit(&self) -> Result<Option<u64>, ReadError> {
+    fn limit(&self) -> Result<Option<u64>, ReadError> {
         limit(&self.limit)
     }
 
+    /// Whether there is a limit of memory: that of both is never below it.
+    pub(super) fn is_limited(&self) -> Result<bool, ReadError> {
+        Ok(self.limit()?.is_some())
+    }
+
     /// The limit of swap alone is what the limit of both leaves above that of memory.
-    pub(super) fn swap_limit(&self) -> Result<Option<u64>, ReadError> {
-        let Some(file) = &self.both_limit else { return Ok(None) };
-        let Some(both) = limit(file)? else { return Ok(None) };
-        Ok(self.limit()?.map(|memory| both.saturating_sub(memory)))
+    fn swap_limit(&self, memory: Option<u64>) -> Result<Option<u64>, ReadError> {
+        let (Some(file), Some(memory)) = (&self.both_limit, memory) else { return Ok(None) };
+        Ok(limit(file)?.map(|both| both.saturating_sub(memory)))
     }
 
     pub(super) fn read(&self) -> Result<MemoryLevel, ReadError> {
@@ -58,8 +62,9 @@ impl MemoryFiles {
             Some(both) if stat.swap == 0 => number(both)?.saturating_sub(usage),
             _ => stat.swap,
         };
-        let swap = SwapLevel { limit: self.swap_limit()?, used };
-        Ok(MemoryLevel { limit: self.limit()?, usage, stat, swap })
+        let limit = self.limit()?;
+        let swap = SwapLevel { limit: self.swap_limit(limit)?, used };
+        Ok(MemoryLevel { limit, usage, stat, swap })
     }
 }
 

@@ -28,11 +28,16 @@ impl MemoryFiles {
         Ok(Some(MemoryFiles { limit, usage, stat, swap_limit, swap_usage }))
     }
 
-    pub(super) fn limit(&self) -> Result<Option<u64>, ReadError> {
+    fn limit(&self) -> Result<Option<u64>, ReadError> {
         limit(&self.limit)
     }
 
-    pub(super) fn swap_limit(&self) -> Result<Option<u64>, ReadError> {
+    /// Whether there is a limit of memory or of swap.
+    pub(super) fn is_limited(&self) -> Result<bool, ReadError> {
+        Ok(self.limit()?.is_some() || self.swap_limit()?.is_some())
+    }
+
+    fn swap_limit(&self) -> Result<Option<u64>, ReadError> {
         self.swap_limit.as_ref().map_or(Ok(None), limit)
     }
 

@@ -44,8 +44,8 @@ pub const TABLE: &[Row] = &[
 ];
 
 fn meminfo(view: &View) -> Result<Content, ReadError> {
-    let Some(memory) = view.memory()? else { return Ok(Content::Host) };
-    Ok(Content::Text(meminfo::render(&view.host().meminfo()?, &memory)))
+    let Some((memory, host)) = view.memory()? else { return Ok(Content::Host) };
+    Ok(Content::Text(meminfo::render(&host, &memory)))
 }
 
 fn cpuinfo(view: &View) -> Result<Content, ReadError> {
@@ -74,8 +74,8 @@ fn loadavg(view: &View) -> Result<Content, ReadError> {
 }
 
 fn swaps(view: &View) -> Result<Content, ReadError> {
-    let memory = view.memory()?;
-    Ok(memory.map_or(Content::Host, |m| Content::Text(swaps::render(m.swap_total, m.swap_free))))
+    let Some((memory, _)) = view.memory()? else { return Ok(Content::Host) };
+    Ok(Content::Text(swaps::render(memory.swap_total, memory.swap_free)))
 }
 
 fn online(view: &View) -> Result<Content, ReadError> {

@@ -50,44 +50,65 @@ impl HeldFile {
         }
     }
 
-    /// Reads the whole text.
+    /// Reads a text that the kernel writes as one record, as it does each file of a cgroup, and most of
+    /// /proc: where there is room left, there is no more.
     ///
     /// # Errors
     /// `ESRCH`, `ENODEV`: the process or cgroup that the file belongs to is gone.
-    pub fn read(&self) -> Result<Vec<u8>, ReadError> {
-        let mut text = Vec::new();
+    pub fn text(&self) -> Result<String, ReadError> {
+        self.read(End::ShortRead).map(into_text)
+    }
+
+    /// Reads a text of many records (/proc/cpuinfo, /proc/swaps), of which a read returns as many as
+    /// fit a page.
+    ///
+    /// # Errors
+    /// As [`HeldFile::text`].
+    pub fn records(&self) -> Result<String, ReadError> {
+        self.read(End::EmptyRead).map(into_text)
+    }
+
+    fn read(&self, end_is: End) -> Result<Vec<u8>, ReadError> {
+        let mut text = vec![0; ROOM];
         let mut end = 0;
         loop {
-            if text.len() < end + ROOM {
-                text.resize(end + ROOM, 0);
-            }
             let room = text.get_mut(end..).unwrap_or_default();
+            let room_len = room.len();
             match self.file.read_at(room, end as u64) {
                 Ok(0) => break,
-                Ok(n) => end += n,
+                Ok(n) => {
+                    end += n;
+                    if n < room_len && end_is == End::ShortRead {
+                        break;
+                    }
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(ReadError::Io(self.path.clone(), errno(&e))),
             }
+            text.resize(end + ROOM, 0);
         }
         text.truncate(end);
         Ok(text)
-    }
-
-    /// Reads the whole text as UTF-8; the kernel writes nothing else in the files read here, but for
-    /// names of processes.
-    ///
-    /// # Errors
-    /// As [`HeldFile::read`].
-    pub fn text(&self) -> Result<String, ReadError> {
-        let bytes = self.read()?;
-        Ok(String::from_utf8(bytes)
-            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// How the end of a text shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By a read that doesn't fill its room.
+    ShortRead,
+    /// By a read of nothing.
+    EmptyRead,
+}
+
+/// The kernel writes nothing but ASCII in the files read here, save for names of processes.
+fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// Opens a directory to look up names in.

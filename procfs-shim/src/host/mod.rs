@@ -6,9 +6,11 @@ pub mod parse;
 pub mod process;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
+use parking_lot::Mutex;
 
 use crate::error::ReadError;
 use cpulist::CpuList;
@@ -17,6 +19,12 @@ use parse::HostMeminfo;
 
 /// Ticks a second in /proc (`USER_HZ`): 100 on each architecture that Linux has a libc for.
 pub const USER_HZ: u64 = 100;
+
+/// How long a reading of the machine's memory is good.
+const GOOD_FOR: Duration = Duration::from_millis(5);
+
+/// How long the machine's boot time is good.
+const BTIME_GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// A file of the machine that is shown changed, or as it is to a reader outside any container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +105,8 @@ pub struct Host {
     root: PathBuf,
     files: Vec<Result<HeldFile, ReadError>>,
     processes: process::Processes,
+    meminfo: Mutex<Option<(Instant, Arc<HostMeminfo>)>>,
+    btime: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Host {
@@ -111,32 +121,40 @@ impl Host {
             root: root.to_path_buf(),
             files: HostFile::ALL.into_iter().map(held).collect(),
             processes: process::Processes::open(&root.join("proc"))?,
+            meminfo: Mutex::default(),
+            btime: Mutex::default(),
         })
     }
 
-    /// Reads a file as it is.
-    ///
-    /// # Errors
-    /// It is missing or can't be read.
-    pub fn bytes(&self, file: HostFile) -> Result<Vec<u8>, ReadError> {
-        self.held(file)?.read()
-    }
-
-    /// Reads a file as text.
+    /// Reads a file.
     ///
     /// # Errors
     /// It is missing or can't be read.
     pub fn text(&self, file: HostFile) -> Result<String, ReadError> {
-        self.held(file)?.text()
+        let held = self.held(file)?;
+        match file {
+            HostFile::Cpuinfo | HostFile::Swaps | HostFile::Diskstats => held.records(),
+            _ => held.text(),
+        }
     }
 
-    /// Reads and parses /proc/meminfo.
+    /// Returns /proc/meminfo, at most a few milliseconds old: to make its text costs the kernel as
+    /// much as all of a container's own files.
     ///
     /// # Errors
     /// It can't be read, or has another form.
-    pub fn meminfo(&self) -> Result<HostMeminfo, ReadError> {
+    pub fn meminfo(&self) -> Result<Arc<HostMeminfo>, ReadError> {
+        let mut kept = self.meminfo.lock();
+        if let Some((at, meminfo)) = &*kept
+            && at.elapsed() < GOOD_FOR
+        {
+            return Ok(meminfo.clone());
+        }
         let text = self.text(HostFile::Meminfo)?;
-        parse::meminfo(&text).map_err(ReadError::of("/proc/meminfo"))
+        let meminfo = parse::meminfo(&text).map_err(ReadError::of("/proc/meminfo"))?;
+        let meminfo = Arc::new(meminfo);
+        *kept = Some((Instant::now(), meminfo.clone()));
+        Ok(meminfo)
     }
 
     /// Returns the processors that are on.
@@ -148,12 +166,22 @@ impl Host {
         CpuList::parse(&text).map_err(ReadError::of(HostFile::CpuOnline.path()))
     }
 
-    /// Returns when the machine was booted, in seconds since the epoch.
+    /// Returns when the machine was booted, in seconds since the epoch; at most a second old, as only
+    /// setting the clock changes it.
     ///
     /// # Errors
     /// /proc/stat can't be read, or has no such line.
     pub fn btime(&self) -> Result<u64, ReadError> {
-        parse::btime(&self.text(HostFile::Stat)?).map_err(ReadError::of("/proc/stat"))
+        let mut kept = self.btime.lock();
+        if let Some((at, btime)) = *kept
+            && at.elapsed() < BTIME_GOOD_FOR
+        {
+            return Ok(btime);
+        }
+        let text = self.text(HostFile::Stat)?;
+        let btime = parse::btime(&text).map_err(ReadError::of("/proc/stat"))?;
+        *kept = Some((Instant::now(), btime));
+        Ok(btime)
     }
 
     /// The processes.

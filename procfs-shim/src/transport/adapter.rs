@@ -61,7 +61,7 @@ impl Adapter {
             Ok(Content::Host) => {}
             Err(cause) => self.warn_once(row.path, cause),
         }
-        let host = self.views.host().bytes(row.fallback);
+        let host = self.views.host().text(row.fallback).map(String::into_bytes);
         host.map_err(|e| Errno::from_i32(e.errno() as i32))
     }
 

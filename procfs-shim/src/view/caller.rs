@@ -67,7 +67,6 @@ impl Callers {
         }
         if let Some(reader) = self.readers.get(&pid)
             && reader.cgroup.text().as_ref() == Ok(&reader.text)
-            && reader.container.is_alive()
         {
             return Ok(reader.container.clone());
         }
@@ -90,7 +89,7 @@ impl Callers {
     /// Finds containers that nobody has read from yet, so that their load is known from their start,
     /// and forgets those that are gone.
     pub fn look_around(&self, processes: &Processes, tree: &Hierarchy) {
-        self.readers.retain(|_, r| r.cgroup.read().is_ok());
+        self.readers.retain(|_, r| r.cgroup.text().is_ok());
         self.containers.retain(|key, c| match key {
             Key::Init(..) => c.is_alive(),
             // Known only by readers: gone with the last of them.

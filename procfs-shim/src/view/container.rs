@@ -155,7 +155,7 @@ impl Container {
     /// Whether its init lives, or there is none to ask.
     pub fn is_alive(&self) -> bool {
         match &self.identity {
-            Identity::Init(init) => init.cgroup.read().is_ok(),
+            Identity::Init(init) => init.cgroup.text().is_ok(),
             Identity::Cgroup(_) => true,
         }
     }

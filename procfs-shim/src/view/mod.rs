@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::cgroup::{Controller, CpuTimes, Hierarchy, Membership};
 use crate::error::ReadError;
 use crate::host::Host;
+use crate::host::parse::HostMeminfo;
 use crate::host::process::{Pid, StartTime};
 use caller::Callers;
 use container::{Container, Groups, Init};
@@ -145,11 +146,11 @@ impl View<'_> {
         &self.views.host
     }
 
-    /// Returns its memory; `None` if that is the whole machine's.
+    /// Returns its memory, and the machine's; `None` if the whole machine's is its own.
     ///
     /// # Errors
     /// A file can't be read, or no hierarchy has the controller.
-    pub fn memory(&self) -> Result<Option<MemoryView>, ReadError> {
+    pub fn memory(&self) -> Result<Option<(MemoryView, Arc<HostMeminfo>)>, ReadError> {
         let rules = &self.views.rules.memory;
         let sum = match rules.declared {
             Some(_) if !(self.groups.memory_is_own && self.groups.memory.is_some()) => {
@@ -171,7 +172,8 @@ impl View<'_> {
         } else if levels.is_empty() {
             levels.push(Default::default());
         }
-        Ok(MemoryView::of(&levels, &self.host().meminfo()?, rules))
+        let host = self.host().meminfo()?;
+        Ok(MemoryView::of(&levels, &host, rules).map(|view| (view, host)))
     }
 
     /// Returns its processors.
