@@ -1,6 +1,7 @@
 //! What a union file system does, one file a behaviour, each test on ours and on the kernel's.
 #![forbid(unsafe_code)]
 
+mod bad_input;
 mod concurrency;
 mod copyup;
 mod differential;
@@ -8,8 +9,10 @@ mod dirs;
 mod files;
 mod formats;
 mod identity;
+mod lifecycle;
 mod metadata;
 mod rename;
+mod rootless;
 mod subjects;
 mod unlinked;
 mod whiteout;
