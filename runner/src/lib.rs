@@ -1,11 +1,46 @@
 //! Runs a process in a container: namespaces, limits and a layered root, with or without privileges.
+//!
+//! Rooms in reading order; a room calls those after it only:
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | `cli` | what the user typed |
+//! | `plan` | decides the whole container before anything is touched |
+//! | `launch` | builds it, watches it, undoes everything at its end |
+//! | `rootfs` | from layers to a root directory; the two daemons |
+//! | `cgroup` | limits |
+//! | `store` | what containers keep while they live |
+//! | `identity` | whose users a container has |
+//! | `spec` | the container as data: what `plan` decides and `launch` executes |
+//!
+//! `error` belongs to no room: each may name it.
+//!
+//! This one program is four: by the name it is called by (`argv[0]`) it is `unionfs`,
+//! `procfs-shim`, the builder of a container, or else `runner`.
 #![forbid(unsafe_code)]
 
+mod cgroup;
+mod cli;
+mod error;
+mod identity;
+mod launch;
+mod plan;
+mod rootfs;
+mod spec;
+mod store;
+
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the program with `args` (the first is the name it was called by) and returns its exit code.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    drop(args);
-    ExitCode::from(1)
+    let args: Vec<OsString> = args.collect();
+    let name = args.first().and_then(|a| Path::new(a).file_name()).and_then(|n| n.to_str());
+    match name {
+        Some("unionfs") => unionfs::run(args.into_iter()),
+        Some("procfs-shim") => procfs_shim::run(args.into_iter()),
+        Some(launch::BUILDER) => launch::builder(&args),
+        _ => cli::run(args),
+    }
 }

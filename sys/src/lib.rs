@@ -14,7 +14,10 @@
 //! | [`name`] | `renameat2`, `linkat`, `mknodat`, `fchmodat`, `utimensat` |
 //! | [`handle`] | `name_to_handle_at` |
 //! | [`mount`] | mounting, the new mount API, `pivot_root` |
-//! | [`process`] | detaching, descriptors, capabilities, `prctl`, signals |
+//! | [`process`] | `fork`, `clone3`, pidfds, inherited descriptors |
+//! | [`caps`] | the capability sets of the calling thread |
+//! | [`tty`] | pseudo terminals: unlock, open the other end, size, controlling terminal |
+//! | [`net`] | network interfaces up |
 #![allow(unsafe_code)]
 
 pub use nix::errno::Errno;
@@ -22,14 +25,17 @@ pub use nix::errno::Errno;
 /// Result of a system call: the error is the kernel's number, unchanged.
 pub type Result<T> = std::result::Result<T, Errno>;
 
+pub mod caps;
 pub mod copy;
 pub mod getdents;
 pub mod handle;
 pub mod mount;
 pub mod name;
+pub mod net;
 pub mod openat;
 pub mod process;
 pub mod stat;
+pub mod tty;
 pub mod xattr;
 
 use std::ffi::{CString, OsStr};

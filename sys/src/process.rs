@@ -1,4 +1,4 @@
-//! Processes: detaching a daemon, inherited descriptors, capabilities, signals.
+//! Processes: forking and cloning, pidfds, inherited descriptors, the effective capabilities.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -26,6 +26,102 @@ pub fn fork() -> Result<Fork> {
         0 => Ok(Fork::Child),
         pid => Ok(Fork::Parent(pid)),
     }
+}
+
+/// Namespaces and relations of a process that [`clone`] makes (`CLONE_*` of `linux/sched.h`).
+pub mod clone_flags {
+    /// A new time namespace for children to come; only `unshare(2)` takes it with offsets.
+    pub const NEWTIME: u64 = 0x80;
+    /// The child's parent is the caller's parent.
+    pub const PARENT: u64 = 0x8000;
+    /// A new mount namespace.
+    pub const NEWNS: u64 = 0x0002_0000;
+    /// A new cgroup namespace.
+    pub const NEWCGROUP: u64 = 0x0200_0000;
+    /// A new UTS namespace.
+    pub const NEWUTS: u64 = 0x0400_0000;
+    /// A new IPC namespace.
+    pub const NEWIPC: u64 = 0x0800_0000;
+    /// A new user namespace.
+    pub const NEWUSER: u64 = 0x1000_0000;
+    /// A new pid namespace, in which the child is process 1.
+    pub const NEWPID: u64 = 0x2000_0000;
+    /// A new network namespace.
+    pub const NEWNET: u64 = 0x4000_0000;
+}
+
+/// `struct clone_args` of `linux/sched.h` in its first version (Linux 5.3).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Forks a process that has one thread, into new namespaces ([`clone_flags`]), by `clone3(2)`.
+///
+/// # Errors
+/// `EBUSY`: the process has several threads. `EPERM`: no privilege for these namespaces (in a user
+/// namespace of one's own they need none). `ENOSPC`, `EUSERS`: a limit on namespaces is reached.
+pub fn clone(flags: u64) -> Result<Fork> {
+    if thread_count() > 1 {
+        return Err(Errno::EBUSY);
+    }
+    // With CLONE_PARENT the signal is inherited, and naming one is refused.
+    let signal = if flags & clone_flags::PARENT != 0 { 0 } else { libc::SIGCHLD as u64 };
+    let mut args = CloneArgs { flags, exit_signal: signal, ..CloneArgs::default() };
+    // SAFETY: `args` has the layout and size that are passed; without CLONE_VM and without a stack
+    // the child goes on on a copy of this memory, as after fork; there is one thread, so no lock
+    // can be held by a thread that the child lacks.
+    let r = unsafe { libc::syscall(libc::SYS_clone3, &mut args, size_of::<CloneArgs>()) };
+    match Errno::result(r)? {
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid as i32)),
+    }
+}
+
+/// Returns a descriptor of the process `pid` (`pidfd_open(2)`), close-on-exec.
+///
+/// # Preconditions
+/// `pid` is a child of the caller that was not waited for, else the number may be another's.
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: pidfd_open takes no pointer.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends a signal to the process behind a pidfd (`pidfd_send_signal(2)`).
+///
+/// # Errors
+/// `ESRCH`: it has ended and was waited for.
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let none = std::ptr::null::<libc::c_void>();
+    // SAFETY: a null `siginfo` asks for the one that kill(2) sends.
+    let r = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0)
+    };
+    Errno::result(r).map(drop)
+}
+
+/// Marks every descriptor from `first` on close-on-exec (`close_range(2)`, Linux 5.11).
+pub fn close_range_on_exec(first: u32) -> Result<()> {
+    // SAFETY: the call only sets flags; no descriptor is closed under its owner.
+    let r =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(r).map(drop)
+}
+
+/// Lets a descriptor survive `execve(2)`: clears its close-on-exec flag.
+pub fn keep_on_exec(fd: impl AsFd) -> Result<()> {
+    // SAFETY: F_SETFD takes no pointer.
+    Errno::result(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFD, 0) }).map(drop)
 }
 
 /// Returns the number of threads of this process (1 where /proc can't tell).
@@ -86,4 +182,20 @@ pub fn raise_nofile_limit() -> Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(hard)
+}
+
+/// Gives every signal that a handler or "ignore" was set for its default action again, and unblocks
+/// all: what a program expects to start with. The Rust runtime ignores SIGPIPE, and `execve(2)`
+/// keeps that.
+pub fn reset_signals() -> Result<()> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in Signal::iterator() {
+        if signal == Signal::SIGKILL || signal == Signal::SIGSTOP {
+            continue;
+        }
+        // SAFETY: the default action runs no code of ours.
+        unsafe { sigaction(signal, &default) }?;
+    }
+    SigSet::empty().thread_set_mask()
 }

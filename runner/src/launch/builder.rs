@@ -1,0 +1,115 @@
+//! The builder: root of the container's user namespace, in a mount namespace that still shows the
+//! host. It makes what needs that view, starts the daemons and the container's first process, ends.
+
+use std::ffi::OsString;
+use std::fs;
+use std::process::ExitCode;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::time::{ClockId, clock_gettime};
+use sys::process::{Fork, clone_flags};
+
+use crate::error::{Context, Error, Exit, Result};
+use crate::launch::child::{self, Parts};
+use crate::launch::sync::{Channel, ToSupervisor};
+use crate::launch::trace::Trace;
+use crate::rootfs::daemon::Daemon;
+use crate::rootfs::{shim, union, volume};
+use crate::spec::{Net, Spec};
+
+/// Runs the builder.
+pub(super) fn main(args: &[OsString]) -> ExitCode {
+    let socket = args.get(1).and_then(|a| a.to_str()).and_then(|a| a.parse().ok());
+    let Some(Ok(mut channel)) = socket.map(Channel::inherited) else {
+        eprintln!("runner: this name is for the runner's own use: try `runner --help`");
+        return ExitCode::from(Exit::Ours as u8);
+    };
+    let failed = match build(&mut channel) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(e) => e,
+    };
+    match channel.send(&ToSupervisor::Failed(failed)) {
+        Ok(()) => ExitCode::from(Exit::Ours as u8),
+        // Nobody is left to be told.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn build(channel: &mut Channel) -> Result<()> {
+    let spec: Spec = channel.expect()?;
+    let trace = Trace::new(spec.trace);
+    // Unmounts of the host reach us, so that we keep nothing busy; ours don't reach the host.
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
+        .step("detach from the host's mounts")?;
+    trace.done("builder: begin");
+    let (union, daemon) = union::prepare(&spec)?;
+    announce(channel, daemon)?;
+    trace.done("builder: merged root");
+    let (figures, waiting) = match spec.shim {
+        Some(told) => {
+            let (mount, daemon, waiting) = shim::prepare(&spec, told)?;
+            announce(channel, Some(daemon))?;
+            (Some(mount), Some(waiting))
+        }
+        None => (None, None),
+    };
+    let volumes = spec.volumes.iter().map(volume::open).collect::<Result<Vec<_>>>()?;
+    trace.done("builder: daemons and volumes");
+    begin_time()?;
+    let parts = Parts { union, figures, volumes };
+    let mut flags = clone_flags::PARENT
+        | clone_flags::NEWNS
+        | clone_flags::NEWPID
+        | clone_flags::NEWUTS
+        | clone_flags::NEWIPC;
+    if spec.net == Net::None {
+        flags |= clone_flags::NEWNET;
+    }
+    match sys::process::clone(flags).step("create namespaces")? {
+        Fork::Child => {
+            // The builder's end of this pipe would keep the daemon waiting.
+            drop(waiting);
+            child::main(channel, spec, parts)
+        }
+        Fork::Parent(pid) => {
+            if let Some(waiting) = waiting {
+                shim::begin(waiting, pid)?;
+            }
+            channel.send(&ToSupervisor::First { pid })?;
+            trace.done("builder: end");
+            Ok(())
+        }
+    }
+}
+
+fn announce(channel: &mut Channel, daemon: Option<Daemon>) -> Result<()> {
+    match daemon {
+        Some(d) => channel.send(&ToSupervisor::Daemon { name: d.name.to_owned(), pid: d.pid }),
+        None => Ok(()),
+    }
+}
+
+/// Makes a time namespace for the children to come, in which the machine has just been started: its
+/// uptime, and the age of processes, are the container's own.
+fn begin_time() -> Result<()> {
+    let flags = CloneFlags::from_bits_retain(clone_flags::NEWTIME as i32);
+    unshare(flags).step("create time namespace")?;
+    let mut offsets = String::new();
+    for (name, clock) in
+        [("monotonic", ClockId::CLOCK_MONOTONIC), ("boottime", ClockId::CLOCK_BOOTTIME)]
+    {
+        let now = clock_gettime(clock).step("read the clock")?;
+        // Whole seconds are taken away one more than there are, nanoseconds are then given back:
+        // the kernel wants them positive, and the sum not before zero, which now is.
+        let (mut seconds, mut nanoseconds) = (-now.tv_sec(), -now.tv_nsec());
+        if nanoseconds < 0 {
+            seconds -= 1;
+            nanoseconds += 1_000_000_000;
+        }
+        offsets.push_str(&format!("{name} {seconds} {nanoseconds}\n"));
+    }
+    let path = "/proc/self/timens_offsets";
+    fs::write(path, offsets).map_err(|e| Error::new("write", e).at(path))
+}

@@ -1,0 +1,202 @@
+//! The container's first process: applies the steps in the new namespaces, then becomes pid 1.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::libc;
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::unistd::{Pid, sethostname, setsid};
+use sys::mount::attr;
+use sys::openat::{Confine, open_confined};
+
+use crate::error::{Context, Error, Result};
+use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
+use crate::launch::trace::Trace;
+use crate::launch::{exec, init};
+use crate::rootfs::pivot::{Pivoted, pivot};
+use crate::rootfs::special::TtyGroup;
+use crate::rootfs::union::Union;
+use crate::rootfs::{dev, mask, shim, special, union, volume};
+use crate::spec::{First, Identity, Spec, Step};
+
+/// What the builder made for the steps.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// The merged root.
+    pub(super) union: Union,
+    /// The mount of the daemon for figures.
+    pub(super) figures: Option<OwnedFd>,
+    /// Volumes, as in the spec.
+    pub(super) volumes: Vec<OwnedFd>,
+}
+
+/// Where the steps have come to.
+struct Build<'a> {
+    spec: &'a Spec,
+    channel: &'a mut Channel,
+    union: Option<Union>,
+    figures: Option<OwnedFd>,
+    volumes: Vec<OwnedFd>,
+    /// The merged root, once it is attached.
+    root: Option<OwnedFd>,
+    /// The program's end of the terminal.
+    terminal: Option<OwnedFd>,
+}
+
+/// Runs the first process; doesn't return.
+pub(super) fn main(channel: &mut Channel, spec: Spec, parts: Parts) -> ! {
+    let failed = match run(channel, &spec, parts) {
+        Ok(code) => std::process::exit(code),
+        Err(e) => e,
+    };
+    let code = failed.exit() as i32;
+    match channel.send(&ToSupervisor::Failed(failed)) {
+        // With the supervisor gone there is nobody to be told.
+        Ok(()) | Err(_) => std::process::exit(code),
+    }
+}
+
+fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
+    prctl::set_pdeathsig(Signal::SIGKILL).step("tie the container to the runner")?;
+    // The container must not get at our memory or our program through /proc.
+    prctl::set_dumpable(false).step("hide the runner's memory")?;
+    prctl::set_name(c"runner-init").step("name the first process")?;
+    setsid().step("make a session")?;
+    let trace = Trace::new(spec.trace);
+    // An answer also proves that the supervisor lived after the line that ties us to it.
+    let ToContainer::Joined = channel.expect()? else {
+        return Err(Error::new("build the container", "a message is missing"));
+    };
+    bind_cpus(&spec.process.affinity)?;
+    let mut build = Build {
+        spec,
+        channel,
+        union: Some(parts.union),
+        figures: parts.figures,
+        volumes: parts.volumes,
+        root: None,
+        terminal: None,
+    };
+    for step in &spec.steps {
+        build.apply(step)?;
+        trace.done(step);
+    }
+    let terminal = build.terminal.take();
+    drop(build);
+    match spec.process.first {
+        First::Program => exec::run(channel, spec, terminal).map(|never| match never {}),
+        First::Init => init::run(channel, spec, terminal),
+    }
+}
+
+impl Build<'_> {
+    fn apply(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::CgroupNamespace => {
+                unshare(CloneFlags::CLONE_NEWCGROUP).step("create cgroup namespace")
+            }
+            Step::Hostname(name) => sethostname(name).step("set the host name"),
+            Step::Loopback => loopback(),
+            Step::Root => self.attach_root(),
+            Step::Proc => special::proc(self.root()?),
+            Step::Sys => special::sys(self.root()?),
+            Step::HostSys => special::host_sys(self.root()?),
+            Step::Dev => dev::dev(self.root()?),
+            Step::Devpts => special::devpts(self.root()?, tty_group(&self.spec.identity)),
+            Step::Shm => special::shm(self.root()?),
+            Step::Mqueue => special::mqueue(self.root()?),
+            Step::Hide(path) => special::hide(self.root()?, path),
+            Step::Volume(n) => self.volume(*n),
+            Step::Shim => self.bind_figures(),
+            Step::Mask(path) => mask::mask(self.root()?, OsStr::new(path)),
+            Step::ReadOnly(path) => mask::read_only(self.root()?, OsStr::new(path)),
+            Step::Console => self.open_terminal(),
+            Step::ReadOnlyRoot => sys::mount::mount_setattr(self.root()?, attr::RDONLY)
+                .step("make the root read-only"),
+            Step::Pivot => self.pivot(),
+        }
+    }
+
+    fn root(&self) -> Result<&OwnedFd> {
+        self.root.as_ref().ok_or_else(|| Error::new("build the container", "it has no root yet"))
+    }
+
+    fn attach_root(&mut self) -> Result<()> {
+        if let Some(union) = self.union.take() {
+            self.root = Some(union::attach(union, self.spec)?);
+        }
+        Ok(())
+    }
+
+    fn volume(&mut self, n: usize) -> Result<()> {
+        match (self.spec.volumes.get(n), self.volumes.get(n)) {
+            (Some(volume), Some(mount)) => volume::put(self.root()?, volume, mount),
+            _ => Err(Error::new("attach volume", "there is no such volume")),
+        }
+    }
+
+    fn bind_figures(&mut self) -> Result<()> {
+        match &self.figures {
+            Some(mount) => shim::bind(self.root()?, mount, &self.spec.state),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens a terminal of the container's own /dev/pts, and sends the other end to the supervisor.
+    fn open_terminal(&mut self) -> Result<()> {
+        let root = self.root()?;
+        let path = OsStr::new("dev/pts/ptmx");
+        let flags = libc::O_RDWR | libc::O_NOCTTY;
+        let master = open_confined(root, path, flags, 0, Confine::InRoot)
+            .step_at("open in the container", path)?;
+        sys::tty::unlock(&master).step("unlock the terminal")?;
+        let terminal = sys::tty::peer(&master).step("open the terminal")?;
+        dev::bind_console(root, &terminal)?;
+        self.channel.send_fd(&ToSupervisor::Terminal, master.as_fd())?;
+        self.terminal = Some(terminal);
+        Ok(())
+    }
+
+    fn pivot(&mut self) -> Result<()> {
+        if pivot(self.root()?)? == Pivoted::Moved {
+            let text = "the host's root can't be left by pivot_root (an initramfs): chroot is used";
+            self.channel.send(&ToSupervisor::Weaker(text.to_owned()))?;
+        }
+        Ok(())
+    }
+}
+
+fn loopback() -> Result<()> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .step("make a socket")?;
+    sys::net::loopback_up(&socket).step("bring up the loopback interface")
+}
+
+/// Binds the container to some CPUs where no cpuset could.
+fn bind_cpus(cpus: &[usize]) -> Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    cpus.iter().try_for_each(|&cpu| set.set(cpu)).step("choose CPUs")?;
+    sched_setaffinity(Pid::from_raw(0), &set).step("bind to CPUs")
+}
+
+/// Whether group 5, which owns terminals, exists in the container.
+fn tty_group(identity: &Identity) -> TtyGroup {
+    match identity {
+        Identity::Host => TtyGroup::Mapped,
+        Identity::Mapped(maps) => {
+            let has = |r: &crate::spec::Range| r.inside <= 5 && 5 - r.inside < r.count;
+            if maps.gids.iter().any(has) { TtyGroup::Mapped } else { TtyGroup::Unmapped }
+        }
+    }
+}
+
+/// The code of a program that a signal ended, as shells have it.
+pub(super) fn signal_code(signal: i32) -> i32 {
+    128 + signal
+}

@@ -1,0 +1,327 @@
+//! The supervisor while the container lives: takes messages, forwards signals, carries the
+//! terminal's bytes, reaps; and leaves nothing behind.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::cgroup::Cgroups;
+use crate::error::{Context, Error, Result, best_effort, warn};
+use crate::launch::child::signal_code;
+use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
+use crate::launch::terminal::Relay;
+use crate::launch::trace::Trace;
+use crate::spec::{Spec, Stdin, Upper};
+
+/// Milliseconds that a daemon gets to write back a root that is kept, once its mount is gone.
+const WRITE_BACK_MS: u16 = 10_000;
+
+/// Signals that the supervisor takes itself; all but SIGCHLD and SIGWINCH are the program's.
+const TAKEN: [Signal; 9] = [
+    Signal::SIGCHLD,
+    Signal::SIGWINCH,
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+];
+
+/// Blocks the signals that the supervisor takes by a descriptor, before it has a child.
+pub(super) fn block_signals() -> Result<()> {
+    taken().thread_block().step("block signals")
+}
+
+fn taken() -> SigSet {
+    TAKEN.into_iter().collect()
+}
+
+/// A child that serves a file system.
+#[derive(Debug)]
+struct Served {
+    name: String,
+    pid: i32,
+    alive: bool,
+}
+
+/// The container's processes, as far as the supervisor is their parent.
+pub(super) struct Watched {
+    builder: Option<i32>,
+    daemons: Vec<Served>,
+    first: Option<(i32, OwnedFd)>,
+    /// Code that the first process ended with.
+    code: Option<i32>,
+    failure: Option<Error>,
+    relay: Option<Relay>,
+    stdin: Stdin,
+    trace: Trace,
+}
+
+impl Watched {
+    /// Begins with the builder.
+    pub(super) fn new(builder: i32, stdin: Stdin, trace: Trace) -> Watched {
+        Watched {
+            builder: Some(builder),
+            daemons: Vec::new(),
+            first: None,
+            code: None,
+            failure: None,
+            relay: None,
+            stdin,
+            trace,
+        }
+    }
+
+    /// Watches until the program has ended and no process is left; returns the program's code.
+    pub(super) fn until_the_end(
+        mut self,
+        channel: Channel,
+        spec: &Spec,
+        cgroups: &Cgroups,
+        introduced: Result<()>,
+    ) -> Result<u8> {
+        let mut channel = Some(channel);
+        if let Err(e) = introduced.and_then(|()| self.watch(&mut channel, cgroups)) {
+            self.fail(e);
+        }
+        self.kill_all_but_daemons();
+        best_effort("wait for the container", self.reap_blocking());
+        // A failure may have been reported by a process that has just ended.
+        if let Some(channel) = &mut channel {
+            self.drain(channel);
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.finish();
+        }
+        self.relay = None;
+        self.trace.done("the program has ended");
+        self.end_daemons(&spec.root.upper);
+        let kills = cgroups.memory_kills();
+        if kills > 0 {
+            warn(format_args!(
+                "the memory limit was reached: the kernel killed {kills} process(es)"
+            ));
+        }
+        self.trace.done("the daemons have ended");
+        match (self.failure, self.code) {
+            (Some(e), _) => Err(e),
+            (None, Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+            (None, None) => Err(Error::new("build the container", "the builder ended early")),
+        }
+    }
+
+    fn watch(&mut self, channel: &mut Option<Channel>, cgroups: &Cgroups) -> Result<()> {
+        let signals =
+            SignalFd::with_flags(&taken(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+                .step("take signals")?;
+        loop {
+            let (signalled, spoken) = self.wait(&signals, channel.as_ref())?;
+            if spoken && let Some(open) = channel {
+                match open.receive()? {
+                    Some((message, fd)) => self.hear(message, fd, open, cgroups)?,
+                    None => {
+                        *channel = None;
+                        self.trace.done("the program is started");
+                    }
+                }
+            }
+            if signalled {
+                self.take_signals(&signals)?;
+            }
+            if let Some(relay) = &mut self.relay {
+                relay.carry()?;
+            }
+            let nothing_comes = self.first.is_none() && self.builder.is_none();
+            if self.code.is_some() || self.failure.is_some() || (nothing_comes && channel.is_none())
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sleeps until something happens; returns whether signals and messages wait.
+    fn wait(&self, signals: &SignalFd, channel: Option<&Channel>) -> Result<(bool, bool)> {
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(channel) = channel {
+            fds.push(PollFd::new(channel.fd()?, PollFlags::POLLIN));
+        }
+        if let Some(relay) = &self.relay {
+            fds.extend(relay.poll_fds());
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok((false, false)),
+            Err(e) => return Err(Error::new("wait for the container", e)),
+        }
+        let ready = |n: usize| fds.get(n).and_then(PollFd::any).unwrap_or(false);
+        Ok((ready(0), channel.is_some() && ready(1)))
+    }
+
+    fn hear(
+        &mut self,
+        message: ToSupervisor,
+        fd: Option<OwnedFd>,
+        channel: &mut Channel,
+        cgroups: &Cgroups,
+    ) -> Result<()> {
+        match message {
+            ToSupervisor::Daemon { name, pid } => {
+                self.daemons.push(Served { name, pid, alive: true });
+            }
+            ToSupervisor::First { pid } => {
+                let pidfd = sys::process::pidfd_open(pid).step("watch the container")?;
+                self.first = Some((pid, pidfd));
+                cgroups.join(pid)?;
+                channel.send(&ToContainer::Joined)?;
+            }
+            ToSupervisor::Terminal => {
+                if let Some(master) = fd {
+                    self.relay = Some(Relay::new(master, self.stdin)?);
+                }
+            }
+            ToSupervisor::Weaker(text) => warn(text),
+            ToSupervisor::Failed(e) => self.fail(e),
+        }
+        Ok(())
+    }
+
+    /// Keeps the first failure: later ones follow from it.
+    fn fail(&mut self, e: Error) {
+        self.failure.get_or_insert(e);
+    }
+
+    fn drain(&mut self, channel: &mut Channel) {
+        loop {
+            match channel.receive() {
+                Ok(Some((ToSupervisor::Failed(e), _))) => self.fail(e),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn take_signals(&mut self, signals: &SignalFd) -> Result<()> {
+        while let Some(info) = signals.read_signal().step("take a signal")? {
+            let number = info.ssi_signo as i32;
+            match Signal::try_from(number) {
+                Ok(Signal::SIGCHLD) => {}
+                Ok(Signal::SIGWINCH) if self.relay.is_some() => {
+                    if let Some(relay) = &self.relay {
+                        relay.resize();
+                    }
+                }
+                Ok(_) => self.forward(number),
+                Err(_) => {}
+            }
+        }
+        self.reap()
+    }
+
+    /// Gives a signal to the container's first process; before there is one, it ends the start.
+    fn forward(&mut self, signal: i32) {
+        match &self.first {
+            Some((_, pidfd)) => match sys::process::pidfd_send_signal(pidfd, signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(e) => warn(Error::new("forward a signal", e)),
+            },
+            None => {
+                self.code = Some(signal_code(signal));
+            }
+        }
+    }
+
+    /// Takes the status of all children that have ended.
+    fn reap(&mut self) -> Result<()> {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+                Ok(status) => self.ended(status),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(Error::new("wait for the container", e)),
+            }
+        }
+    }
+
+    fn ended(&mut self, status: WaitStatus) {
+        let (pid, code) = match status {
+            WaitStatus::Exited(pid, code) => (pid.as_raw(), code),
+            WaitStatus::Signaled(pid, signal, _) => (pid.as_raw(), signal_code(signal as i32)),
+            _ => return,
+        };
+        if self.first.as_ref().is_some_and(|(first, _)| *first == pid) {
+            self.code.get_or_insert(code);
+            self.first = None;
+        } else if self.builder == Some(pid) {
+            self.builder = None;
+        } else if let Some(served) = self.daemons.iter_mut().find(|d| d.pid == pid) {
+            served.alive = false;
+            let name = served.name.clone();
+            // At the end a daemon goes by itself, and may be seen to do so first.
+            if code != 0 && self.code.is_none() {
+                let what = format!("it ended with status {code} while the container needed it");
+                self.fail(Error::new(name, what));
+            }
+        }
+    }
+
+    fn kill_all_but_daemons(&mut self) {
+        if let Some((_, pidfd)) = &self.first {
+            match sys::process::pidfd_send_signal(pidfd, Signal::SIGKILL as i32) {
+                Ok(()) | Err(_) => {}
+            }
+        }
+        if let Some(pid) = self.builder
+            && self.failure.is_some()
+        {
+            // It is our child and was not waited for: the number is still its.
+            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Waits for the first process and the builder.
+    fn reap_blocking(&mut self) -> Result<()> {
+        while let Some(pid) = self.first.as_ref().map(|f| f.0).or(self.builder) {
+            match waitpid(Pid::from_raw(pid), None) {
+                Ok(status) => self.ended(status),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(Error::new("wait for the container", e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the daemons. With the container its mounts are gone, so each ends by itself; only where
+    /// the changes are kept is there anything to wait for.
+    fn end_daemons(&mut self, upper: &Upper) {
+        let keep = *upper != Upper::Scratch;
+        for served in self.daemons.iter().filter(|d| d.alive) {
+            let pid = Pid::from_raw(served.pid);
+            if !(keep && served.name == "unionfs" && ends_by_itself(served.pid)) {
+                match kill(pid, Signal::SIGKILL) {
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            best_effort("wait for a daemon", waitpid(pid, None));
+        }
+    }
+}
+
+/// Waits for a child to end, for a while.
+fn ends_by_itself(pid: i32) -> bool {
+    let Ok(pidfd) = sys::process::pidfd_open(pid) else { return false };
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    let ended = matches!(poll(&mut fds, WRITE_BACK_MS), Ok(1..));
+    if !ended {
+        warn("unionfs did not end in time: the last changes may be missing");
+    }
+    ended
+}

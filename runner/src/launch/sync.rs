@@ -1,0 +1,157 @@
+//! Typed messages between the supervisor and the processes that build the container: one type a
+//! direction. A message is its length and JSON; a descriptor may come with it.
+
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+
+/// What the supervisor says, beside the [`crate::spec::Spec`] itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToContainer {
+    /// The id maps are written.
+    Mapped,
+    /// The first process is in its cgroups.
+    Joined,
+}
+
+/// What the processes that build the container say.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToSupervisor {
+    /// A child of the supervisor that serves a file system.
+    Daemon {
+        /// Its name.
+        name: String,
+        /// Its pid.
+        pid: i32,
+    },
+    /// The first process of the container, a child of the supervisor.
+    First {
+        /// Its pid, as the supervisor sees it.
+        pid: i32,
+    },
+    /// The terminal, whose descriptor comes along.
+    Terminal,
+    /// Something is weaker than planned.
+    Weaker(String),
+    /// The container can't be built, or the program can't be started.
+    Failed(Error),
+}
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub(super) struct Channel(Option<UnixStream>);
+
+impl Channel {
+    /// Returns two connected ends, both close-on-exec.
+    pub(super) fn pair() -> Result<(Channel, Channel)> {
+        let (a, b) = UnixStream::pair().step("make a socket pair")?;
+        Ok((Channel(Some(a)), Channel(Some(b))))
+    }
+
+    /// Takes an end that was inherited.
+    pub(super) fn inherited(fd: RawFd) -> Result<Channel> {
+        let fd = sys::process::inherited_fd(fd).step("take over the socket")?;
+        Ok(Channel(Some(UnixStream::from(fd))))
+    }
+
+    /// Closes this process's copy of the end; others that were forked keep theirs.
+    pub(super) fn close(&mut self) {
+        self.0 = None;
+    }
+
+    fn socket(&self) -> Result<&UnixStream> {
+        self.0.as_ref().ok_or_else(|| Error::new("send a message", "the socket is closed"))
+    }
+
+    /// Returns the descriptor.
+    pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.socket()?.as_fd())
+    }
+
+    /// Sends a message.
+    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<()> {
+        self.send_parts(message, &[])
+    }
+
+    /// Sends a message with a descriptor.
+    pub(super) fn send_fd(&mut self, message: &impl Serialize, fd: BorrowedFd<'_>) -> Result<()> {
+        self.send_parts(message, &[fd.as_raw_fd()])
+    }
+
+    fn send_parts(&mut self, message: &impl Serialize, fds: &[RawFd]) -> Result<()> {
+        let body = serde_json::to_vec(message).step("write a message")?;
+        let length = (body.len() as u32).to_ne_bytes();
+        let rights = [ControlMessage::ScmRights(fds)];
+        let rights = if fds.is_empty() { &[][..] } else { &rights[..] };
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        let mut socket = self.socket()?;
+        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&length)], rights, flags, None)
+            .step("send a message")?;
+        socket.write_all(&body).step("send a message")
+    }
+
+    /// Receives a message; `None`: the other end is closed.
+    pub(super) fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Option<OwnedFd>)>> {
+        let mut length = [0u8; 4];
+        let mut space = cmsg_space!(RawFd);
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_WAITALL;
+        let mut fd = None;
+        let got = {
+            let mut iov = [IoSliceMut::new(&mut length)];
+            let socket = self.socket()?.as_raw_fd();
+            let message = match recvmsg::<()>(socket, &mut iov, Some(&mut space), flags) {
+                Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+                r => r.step("receive a message")?,
+            };
+            for control in message.cmsgs().step("receive a message")? {
+                if let ControlMessageOwned::ScmRights(fds) = control
+                    && let Some(first) = fds.first()
+                {
+                    fd = Some(sys::process::inherited_fd(*first).step("receive a descriptor")?);
+                }
+            }
+            message.bytes
+        };
+        if got < length.len() {
+            return Ok(None);
+        }
+        let mut body = vec![0u8; u32::from_ne_bytes(length) as usize];
+        self.socket()?.read_exact(&mut body).step("receive a message")?;
+        Ok(Some((serde_json::from_slice(&body).step("read a message")?, fd)))
+    }
+
+    /// Receives a message that must come.
+    ///
+    /// # Errors
+    /// The other end is closed: the runner has ended.
+    pub(super) fn expect<T: DeserializeOwned>(&mut self) -> Result<T> {
+        match self.receive()? {
+            Some((message, _)) => Ok(message),
+            None => Err(Error::new("build the container", "the runner has ended")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive_in_order() {
+        let (mut a, mut b) = Channel::pair().unwrap();
+        a.send(&ToSupervisor::First { pid: 7 }).unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        a.send_fd(&ToSupervisor::Terminal, null.as_fd()).unwrap();
+        drop(a);
+        assert!(matches!(b.receive().unwrap(), Some((ToSupervisor::First { pid: 7 }, None))));
+        assert!(matches!(b.receive().unwrap(), Some((ToSupervisor::Terminal, Some(_)))));
+        assert!(b.receive::<ToSupervisor>().unwrap().is_none());
+    }
+}

@@ -1,0 +1,136 @@
+//! Decides what the root directory is made of.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::plan::{Request, RootRequest};
+use crate::spec::{Driver, Identity, Net, Root, Scratch, Upper, Volume};
+use crate::store::in_user_namespace;
+
+/// Directories that a root must have for what is mounted there.
+const SKELETON: [&str; 4] = ["dev", "etc", "proc", "sys"];
+
+/// Decides layers, upper and the files of the init layer.
+pub(super) fn decide(
+    request: &Request,
+    state: &Path,
+    identity: &Identity,
+    hostname: &str,
+    volumes: &[Volume],
+) -> Result<Root> {
+    let layers = layers(&request.root)?;
+    // The kernel refuses an init layer or an upper that is inside a layer (ELOOP).
+    let inside = layers.iter().any(|l| state.starts_with(l));
+    let scratch = match request.driver {
+        Driver::Kernel if inside => Scratch::Memory,
+        _ => Scratch::Disk,
+    };
+    let upper = upper(request, &layers)?;
+    let mapped = matches!(identity, Identity::Mapped(_)) || in_user_namespace();
+    let mut skeleton: Vec<OsString> = SKELETON.iter().map(OsString::from).collect();
+    for v in volumes.iter().filter(|v| Path::new(&v.source).is_dir()) {
+        let below = Path::new(&v.target)
+            .components()
+            .filter(|c| matches!(c, std::path::Component::Normal(_)));
+        skeleton.push(below.collect::<PathBuf>().into_os_string());
+    }
+    Ok(Root {
+        driver: request.driver,
+        layers: layers.into_iter().map(PathBuf::into_os_string).collect(),
+        scratch,
+        upper,
+        unmapped_root: mapped,
+        userxattr: mapped,
+        files: files(hostname, request.net),
+        skeleton,
+    })
+}
+
+/// Returns the layers as absolute paths without symlinks.
+fn layers(root: &RootRequest) -> Result<Vec<PathBuf>> {
+    let asked = match root {
+        RootRequest::Host => return Ok(vec![PathBuf::from("/")]),
+        RootRequest::Layers(asked) => asked,
+    };
+    let resolve = |dir: &PathBuf| {
+        let hint = "give an existing directory that holds a root file system";
+        let bad = |e: Errno| {
+            Error::new("root directory", e)
+                .at(dir)
+                .hint_if(Errno::ENOENT, hint)
+                .hint_if(Errno::ENOTDIR, hint)
+        };
+        let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(0));
+        let path = fs::canonicalize(dir).map_err(|e| bad(errno(e)))?;
+        if !path.is_dir() {
+            return Err(bad(Errno::ENOTDIR));
+        }
+        Ok(path)
+    };
+    asked.iter().map(resolve).collect()
+}
+
+/// Decides where changes go.
+fn upper(request: &Request, layers: &[PathBuf]) -> Result<Upper> {
+    let Some(asked) = &request.upper else { return Ok(Upper::Scratch) };
+    let bad = |e: std::io::Error| {
+        Error::new("upper directory", e)
+            .at(asked)
+            .hint_if(Errno::ENOENT, "create the directory above it first")
+    };
+    // It is made at the start if it is missing, but only it.
+    let absolute = std::path::absolute(asked).map_err(bad)?;
+    let (parent, name) = match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => (parent.canonicalize().map_err(bad)?, name),
+        _ => return Err(Error::new("upper directory", "it can't be the root").at(asked)),
+    };
+    let path = parent.join(name);
+    let path = if path.exists() { path.canonicalize().map_err(bad)? } else { path };
+    if path.exists() && !path.is_dir() {
+        return Err(Error::new("upper directory", Errno::ENOTDIR).at(asked));
+    }
+    if request.driver == Driver::Kernel && layers.iter().any(|l| path.starts_with(l)) {
+        return Err(Error::new(
+            "upper directory",
+            "it is inside a layer, which the kernel refuses",
+        )
+        .at(asked)
+        .hint("use --driver unionfs, or a directory outside of the layers"));
+    }
+    // What is not complete yet must be on the same file system, and is not part of the changes.
+    let mut work = OsString::from(".");
+    work.push(path.file_name().unwrap_or_default());
+    work.push(".work");
+    let work = path.parent().unwrap_or(Path::new("/")).join(work);
+    Ok(Upper::Kept { upper: path.into_os_string(), work: work.into_os_string() })
+}
+
+/// Returns the path that the state directory has in the container, if a layer shows it.
+pub(super) fn hidden(layers: &[OsString], state: &Path) -> Option<OsString> {
+    let state = state.canonicalize().unwrap_or_else(|_| state.to_path_buf());
+    layers.iter().find_map(|layer| {
+        let below = state.strip_prefix(layer).ok()?;
+        Some(Path::new("/").join(below).into_os_string())
+    })
+}
+
+/// Returns the files of the init layer, by path without leading slash.
+fn files(hostname: &str, net: Net) -> Vec<(String, Vec<u8>)> {
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
+    );
+    // With the host's network its names hold as well.
+    let hosts = match (net, fs::read("/etc/hosts")) {
+        (Net::Host, Ok(theirs)) => [theirs, format!("127.0.1.1\t{hostname}\n").into()].concat(),
+        _ => hosts.into_bytes(),
+    };
+    vec![
+        ("etc/hostname".to_owned(), format!("{hostname}\n").into_bytes()),
+        ("etc/hosts".to_owned(), hosts),
+        ("etc/resolv.conf".to_owned(), fs::read("/etc/resolv.conf").unwrap_or_default()),
+    ]
+}

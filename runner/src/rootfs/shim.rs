@@ -1,0 +1,87 @@
+//! The container's own figures: the files of procfs-shim, bound over those of /proc and /sys.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::libc;
+use sys::mount::attr;
+use sys::openat::{Confine, open_at, open_confined};
+
+use crate::error::{Context, Error, Result};
+use crate::rootfs::daemon::{self, Daemon, Waiting};
+use crate::rootfs::path::attach;
+use crate::rootfs::union::fuse_mount;
+use crate::spec::{Shim, Spec};
+
+/// What may be done with a file that shows figures.
+const ATTRIBUTES: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
+
+/// Mounts FUSE and starts the daemon, which waits for the pid of the container's first process.
+pub(crate) fn prepare(spec: &Spec, shim: Shim) -> Result<(OwnedFd, Daemon, Waiting)> {
+    let (device, mount) = fuse_mount("procfs-shim", ATTRIBUTES)?;
+    let mut args: Vec<OsString> = vec!["-f".into()];
+    if let Some(bytes) = shim.declared_memory {
+        args.extend(["--declared-memory".into(), bytes.to_string().into()]);
+    }
+    if let Some(m) = shim.declared_cpus {
+        let cpus = format!("{}.{:03}", m / 1000, m % 1000);
+        args.extend(["--declared-cpus".into(), cpus.into()]);
+    }
+    args.push(format!("/dev/fd/{}", device.as_raw_fd()).into());
+    let (daemon, waiting) = daemon::start_waiting("procfs-shim", args, &device, spec.supervisor)?;
+    Ok((mount, daemon, waiting))
+}
+
+/// Lets the daemon begin.
+pub(crate) fn begin(waiting: Waiting, init: i32) -> Result<()> {
+    waiting.go(&format!("--init-pid={init}"))
+}
+
+/// Binds each file that the daemon serves over the one of the same path in the container.
+pub(crate) fn bind(root: &OwnedFd, mount: &OwnedFd, state: &OsStr) -> Result<()> {
+    // A mount can be copied only where it is attached; this place goes with the host's root.
+    let at = Path::new(state).join("shim");
+    let place =
+        open_at(nix::fcntl::AT_FDCWD, at.as_os_str(), libc::O_PATH, 0).step_at("open", &at)?;
+    attach(mount, &place, at.as_os_str())?;
+    let mut files = Vec::new();
+    list(mount, Path::new(""), &mut files).map_err(|e| {
+        Error::new("read the figures", e)
+            .hint("procfs-shim ended before it was ready; it says why above")
+    })?;
+    for file in &files {
+        cover(root, mount, file)?;
+    }
+    Ok(())
+}
+
+fn cover(root: &OwnedFd, mount: &OwnedFd, file: &OsStr) -> Result<()> {
+    let target = match open_confined(root, file, libc::O_PATH, 0, Confine::InRoot) {
+        Ok(fd) => fd,
+        // The kernel doesn't have this file: there is nothing to correct.
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(e) => return Err(Error::new("open in the container", e).at(file)),
+    };
+    let source = open_confined(mount, file, libc::O_PATH, 0, Confine::BeneathNoSymlinks)
+        .step_at("open figures", file)?;
+    let bind = sys::mount::clone_mount(&source).step_at("bind figures", file)?;
+    attach(&bind, &target, file)
+}
+
+/// Collects the paths of all files below a directory.
+fn list(mount: &OwnedFd, dir: &Path, files: &mut Vec<OsString>) -> nix::Result<()> {
+    let name = if dir.as_os_str().is_empty() { OsStr::new(".") } else { dir.as_os_str() };
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    let open = open_confined(mount, name, flags, 0, Confine::BeneathNoSymlinks)?;
+    let mut below = Vec::new();
+    sys::getdents::for_each(&open, |e| {
+        match e.kind {
+            libc::DT_DIR => below.push(dir.join(e.name)),
+            _ => files.push(dir.join(e.name).into_os_string()),
+        }
+        Ok(())
+    })?;
+    below.iter().try_for_each(|d| list(mount, d, files))
+}

@@ -1,0 +1,106 @@
+//! The kernel's own file systems in the container: /proc, /sys, /dev/pts, /dev/shm, /dev/mqueue.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use sys::mount::attr;
+
+use crate::error::{Context, Error, Result};
+use crate::rootfs::path::{Kind, attach, find_or_make};
+use crate::rootfs::{Opt, new_mount};
+
+/// What nothing below /proc, /sys and the like may be.
+const INERT: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
+
+/// Mounts /proc of the pid namespace of the caller.
+pub(crate) fn proc(root: &OwnedFd) -> Result<()> {
+    let mount = new_mount(c"proc", &[Opt::Value(c"source", "proc")], INERT).map_err(|e| {
+        e.hint_if(
+            Errno::EPERM,
+            "the kernel allows it only where the host's own /proc is wholly visible; something covers a part of it (are we inside a container?)",
+        )
+    })?;
+    put(root, "/proc", &mount)
+}
+
+/// Mounts /sys of the network namespace of the caller, read-only.
+pub(crate) fn sys(root: &OwnedFd) -> Result<()> {
+    let options = [Opt::Value(c"source", "sysfs")];
+    match new_mount(c"sysfs", &options, INERT | attr::RDONLY) {
+        Ok(mount) => put(root, "/sys", &mount),
+        // As with /proc, a host that covers parts of its own /sys hides it.
+        Err(e) if e.is(Errno::EPERM) => host_sys(root),
+        Err(e) => Err(e),
+    }
+}
+
+/// Binds the host's /sys with all below it, read-only.
+pub(crate) fn host_sys(root: &OwnedFd) -> Result<()> {
+    let host = fs::File::open("/sys").step_at("open", "/sys")?;
+    let mount = ::sys::mount::clone_mount_tree(&host).step_at("bind", "/sys")?;
+    ::sys::mount::mount_setattr_tree(&mount, INERT | attr::RDONLY)
+        .step_at("make read-only", "/sys")?;
+    put(root, "/sys", &mount)
+}
+
+/// Mounts a /dev/pts of the container's own. `tty_group`: whether the ids of the container include
+/// group 5, which owns terminals.
+pub(crate) fn devpts(root: &OwnedFd, tty_group: TtyGroup) -> Result<()> {
+    let mut options = vec![
+        Opt::Value(c"source", "devpts"),
+        Opt::Value(c"mode", "0620"),
+        Opt::Value(c"ptmxmode", "0666"),
+    ];
+    if tty_group == TtyGroup::Mapped {
+        options.push(Opt::Value(c"gid", "5"));
+    }
+    let mount = new_mount(c"devpts", &options, attr::NOSUID | attr::NOEXEC)?;
+    put(root, "/dev/pts", &mount)
+}
+
+/// Whether group 5 exists in the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TtyGroup {
+    /// It does.
+    Mapped,
+    /// It doesn't.
+    Unmapped,
+}
+
+/// Mounts /dev/shm.
+pub(crate) fn shm(root: &OwnedFd) -> Result<()> {
+    let options = [
+        Opt::Value(c"source", "shm"),
+        Opt::Value(c"mode", "1777"),
+        Opt::Value(c"size", "67108864"),
+    ];
+    put(root, "/dev/shm", &new_mount(c"tmpfs", &options, INERT)?)
+}
+
+/// Mounts /dev/mqueue; a kernel without message queues has none.
+pub(crate) fn mqueue(root: &OwnedFd) -> Result<()> {
+    match new_mount(c"mqueue", &[Opt::Value(c"source", "mqueue")], INERT) {
+        Ok(mount) => put(root, "/dev/mqueue", &mount),
+        Err(e) if e.is(Errno::ENODEV) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Covers a directory with an empty one that is root's alone.
+pub(crate) fn hide(root: &OwnedFd, path: &OsStr) -> Result<()> {
+    let options = [Opt::Value(c"source", "hidden"), Opt::Value(c"mode", "0700")];
+    let mount = new_mount(c"tmpfs", &options, attr::NOSUID | attr::NODEV)?;
+    let at = find_or_make(root, path, Kind::Directory)?;
+    attach(&mount, &at, path)
+}
+
+fn put(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<()> {
+    let path = OsStr::new(path);
+    let at = find_or_make(root, path, Kind::Directory)?;
+    if !::sys::stat::stat_fd(&at).step_at("stat", path)?.is_dir() {
+        return Err(Error::new("mount in the container", Errno::ENOTDIR).at(path));
+    }
+    attach(mount, &at, path)
+}

@@ -1,0 +1,253 @@
+//! The container as data: what `plan` decided and `launch` executes. Every room may name it.
+
+mod step;
+
+use std::ffi::OsString;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use step::Step;
+
+/// A whole container, decided before anything is touched. It travels to the process that builds
+/// the container, so all names are `OsString`s, which keep bytes that are no UTF-8.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    /// Name of the container: of its state directory and its cgroups.
+    pub(crate) id: String,
+    /// Directory that holds the container's state while it lives.
+    pub(crate) state: OsString,
+    /// Whose users the container has.
+    pub(crate) identity: Identity,
+    /// Which network it sees.
+    pub(crate) net: Net,
+    /// What its root directory is made of.
+    pub(crate) root: Root,
+    /// The files below /proc and /sys that show the container's own figures.
+    pub(crate) shim: Option<Shim>,
+    /// Directories and files of the host that are seen inside.
+    pub(crate) volumes: Vec<Volume>,
+    /// What the first process does in the new namespaces, in order.
+    pub(crate) steps: Vec<Step>,
+    /// The program.
+    pub(crate) process: Process,
+    /// Process that started the container; without it nothing of the container may live.
+    pub(crate) supervisor: i32,
+    /// When the command was started, in nanoseconds of the system's clock, if steps are timed.
+    pub(crate) trace: Option<u64>,
+}
+
+/// Whose users the container has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Identity {
+    /// The host's: no user namespace.
+    Host,
+    /// Those of a new user namespace.
+    Mapped(Maps),
+}
+
+/// The id maps of a user namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Maps {
+    /// Users.
+    pub(crate) uids: Vec<Range>,
+    /// Groups.
+    pub(crate) gids: Vec<Range>,
+    /// Who writes them.
+    pub(crate) writer: MapWriter,
+}
+
+/// Who writes the id maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MapWriter {
+    /// We ourselves, which is allowed for one's own id only; groups can't be set then.
+    Ourselves,
+    /// The setuid helpers newuidmap and newgidmap, which know /etc/subuid and /etc/subgid.
+    Helpers,
+}
+
+/// A range of ids: `count` of them from `inside` on are those from `outside` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Range {
+    /// First id in the container.
+    pub(crate) inside: u32,
+    /// First id outside.
+    pub(crate) outside: u32,
+    /// How many.
+    pub(crate) count: u32,
+}
+
+/// Which network the container sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub(crate) enum Net {
+    /// The host's.
+    Host,
+    /// A loopback interface of its own and nothing else.
+    None,
+}
+
+/// Which file system merges the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub(crate) enum Driver {
+    /// Our own, in a process beside the container.
+    Unionfs,
+    /// The kernel's overlay.
+    Kernel,
+}
+
+/// What the root directory is made of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Root {
+    /// Which file system merges the layers.
+    pub(crate) driver: Driver,
+    /// Directories that are only read, the topmost first.
+    pub(crate) layers: Vec<OsString>,
+    /// Where the init layer is, and changes that are thrown away.
+    pub(crate) scratch: Scratch,
+    /// Where changes go.
+    pub(crate) upper: Upper,
+    /// Whether files of owners that the container's users don't include shall be root's.
+    pub(crate) unmapped_root: bool,
+    /// Whether attributes of the upper are in the user's namespace (`userxattr` of overlayfs).
+    pub(crate) userxattr: bool,
+    /// Content of /etc/hosts, /etc/hostname, /etc/resolv.conf and the like.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Directories that must exist, without the leading slash.
+    pub(crate) skeleton: Vec<OsString>,
+}
+
+/// Where the init layer is, and changes that are thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Scratch {
+    /// In the state directory.
+    Disk,
+    /// In a file system in memory that only this container sees.
+    Memory,
+}
+
+/// Where changes of the root go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Upper {
+    /// To a directory that is thrown away.
+    Scratch,
+    /// To a directory that is kept.
+    Kept {
+        /// Holds the changes.
+        upper: OsString,
+        /// Holds what is not complete yet, on the same file system.
+        work: OsString,
+    },
+}
+
+/// What the daemon that serves figures is told beyond what it reads itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Shim {
+    /// The memory limit that no cgroup holds.
+    pub(crate) declared_memory: Option<u64>,
+    /// The CPU limit that no cgroup holds, in thousandths of a CPU.
+    pub(crate) declared_cpus: Option<u64>,
+}
+
+/// A directory or file of the host that is seen inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    /// Path on the host.
+    pub(crate) source: OsString,
+    /// Absolute path in the container.
+    pub(crate) target: OsString,
+    /// What may be done through it.
+    pub(crate) access: Access,
+}
+
+/// What may be done through a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Access {
+    /// Reading and writing.
+    ReadWrite,
+    /// Reading.
+    ReadOnly,
+}
+
+/// The program and what it starts with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// Program and arguments.
+    pub(crate) args: Vec<OsString>,
+    /// Environment.
+    pub(crate) env: Vec<(OsString, OsString)>,
+    /// Working directory.
+    pub(crate) cwd: OsString,
+    /// User, as given: resolved in the container's own /etc/passwd and /etc/group.
+    pub(crate) user: User,
+    /// Whether it gets a terminal of its own.
+    pub(crate) terminal: Terminal,
+    /// What it reads.
+    pub(crate) stdin: Stdin,
+    /// Which process is the container's first.
+    pub(crate) first: First,
+    /// CPUs it is bound to where no cpuset holds it; empty: all.
+    pub(crate) affinity: Vec<usize>,
+}
+
+/// A user as the command line names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct User {
+    /// Name or number.
+    pub(crate) user: Principal,
+    /// Group; `None`: the user's own groups.
+    pub(crate) group: Option<Principal>,
+}
+
+/// A user or group, by name or by number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Principal {
+    /// Number.
+    Id(u32),
+    /// Name, looked up in the container.
+    Name(String),
+}
+
+/// Whether the program gets a terminal of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Terminal {
+    /// A new pseudo terminal.
+    New,
+    /// It writes where the command writes.
+    Inherited,
+}
+
+/// What the program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stdin {
+    /// What the command reads.
+    Inherited,
+    /// Nothing.
+    Null,
+}
+
+/// Which process is the container's first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum First {
+    /// Ours: reaps, forwards signals, reports the status.
+    Init,
+    /// The program itself.
+    Program,
+}
+
+/// Limits as the command line gives them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Bytes of memory.
+    pub(crate) memory: Option<u64>,
+    /// Thousandths of a CPU.
+    pub(crate) cpus: Option<u64>,
+    /// Processes and threads.
+    pub(crate) pids: Option<u64>,
+}
+
+impl Limits {
+    /// Returns the CPUs that a quota needs at least: a program that asks how many there are starts
+    /// that many threads.
+    pub(crate) fn whole_cpus(&self) -> Option<usize> {
+        self.cpus.map(|m| m.div_ceil(1000) as usize)
+    }
+}

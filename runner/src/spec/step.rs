@@ -1,0 +1,77 @@
+//! One thing that the container's first process does, and how a person reads it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// What the first process does in the new namespaces. The order of [`super::Spec::steps`] is the
+/// order of execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// Name the host.
+    Hostname(String),
+    /// Bring the loopback interface up.
+    Loopback,
+    /// See one's own cgroup as the root of all.
+    CgroupNamespace,
+    /// Attach the merged root.
+    Root,
+    /// Mount /proc of the new pid namespace.
+    Proc,
+    /// Mount /sys, read-only.
+    Sys,
+    /// Bind the host's /sys, read-only, as the network is the host's.
+    HostSys,
+    /// Mount /dev with its nodes and links.
+    Dev,
+    /// Mount /dev/pts.
+    Devpts,
+    /// Mount /dev/shm.
+    Shm,
+    /// Mount /dev/mqueue.
+    Mqueue,
+    /// Cover a directory with an empty one in memory.
+    Hide(OsString),
+    /// Attach a volume, by its place in the list.
+    Volume(usize),
+    /// Bind the daemon's files over those of /proc and /sys.
+    Shim,
+    /// Make a path of /proc or /sys unreadable.
+    Mask(String),
+    /// Make a path of /proc or /sys unwritable.
+    ReadOnly(String),
+    /// Open a new terminal and bind it to /dev/console.
+    Console,
+    /// Make the root unwritable.
+    ReadOnlyRoot,
+    /// Make the merged root `/` and let go of the host's.
+    Pivot,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Hostname(name) => write!(f, "set the host name {name}"),
+            Step::Loopback => f.write_str("bring up the loopback interface"),
+            Step::CgroupNamespace => f.write_str("enter a cgroup namespace"),
+            Step::Root => f.write_str("attach the merged root"),
+            Step::Proc => f.write_str("mount /proc"),
+            Step::Sys => f.write_str("mount /sys"),
+            Step::HostSys => f.write_str("bind the host's /sys"),
+            Step::Dev => f.write_str("mount /dev"),
+            Step::Devpts => f.write_str("mount /dev/pts"),
+            Step::Shm => f.write_str("mount /dev/shm"),
+            Step::Mqueue => f.write_str("mount /dev/mqueue"),
+            Step::Hide(path) => write!(f, "hide {}", Path::new(path).display()),
+            Step::Volume(n) => write!(f, "attach volume {n}"),
+            Step::Shim => f.write_str("bind the container's own figures over /proc and /sys"),
+            Step::Mask(path) => write!(f, "mask {path}"),
+            Step::ReadOnly(path) => write!(f, "make read-only {path}"),
+            Step::Console => f.write_str("open a terminal"),
+            Step::ReadOnlyRoot => f.write_str("make the root read-only"),
+            Step::Pivot => f.write_str("change the root"),
+        }
+    }
+}
