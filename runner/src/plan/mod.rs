@@ -101,7 +101,7 @@ pub(crate) fn plan(request: Request) -> Result<Planned> {
         identity,
         net: request.net,
         root,
-        shim: std::env::var_os("NOSHIM").is_none().then(|| shim(&request.limits, &cgroup)),
+        shim: Some(shim(&request.limits, &cgroup)),
         volumes,
         steps,
         process,

@@ -73,7 +73,7 @@ pub(crate) fn prepare(spec: &Spec) -> Result<(Union, Option<Daemon>)> {
 /// Mounts FUSE and starts the daemon that answers.
 fn fuse(spec: &Spec, mut options: OsString) -> Result<(Union, Option<Daemon>)> {
     if spec.root.unmapped_root {
-        options.push(",squash_unmapped=root");
+        options.push(",unmapped_root");
     }
     let (device, mount) = fuse_mount("unionfs", attr::NODEV)?;
     let at = format!("/dev/fd/{}", device.as_raw_fd());
