@@ -36,8 +36,8 @@ impl Mounted {
     pub fn new(subject: &Subject, layers: &Layers, point: &Path) -> Result<Mounted, String> {
         let daemon = match subject {
             Subject::Kernel(features) => {
-                mount_overlay(&layers.data(features.options()), point)
-                    .map_err(|e| e.desc().to_owned())?;
+                let data = layers.data(features.options());
+                while_busy(|| mount_overlay(&data, point)).map_err(|e| e.desc().to_owned())?;
                 None
             }
             Subject::Ours(_) | Subject::FuseOverlayfs => {
@@ -150,13 +150,19 @@ fn watch(pid: i32) -> mpsc::Sender<()> {
     done
 }
 
-/// Unmounts. A process that another test's thread starts holds copies of our descriptors between its
-/// fork and its exec, so the mount may be busy for a moment after we have closed them all.
+/// Unmounts.
 fn unmount_when_free(point: &Path) -> Result<(), Errno> {
+    while_busy(|| umount2(point, MntFlags::UMOUNT_NOFOLLOW))
+}
+
+/// Tries again while a mount is busy through no fault of the test: a process that another thread
+/// starts holds copies of our descriptors between its fork and its exec, and a new mount namespace,
+/// of whomever, holds a copy of our mount, and with it the upper layer, for as long as it lives.
+fn while_busy(mut attempt: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
     let start = Instant::now();
     loop {
-        match umount2(point, MntFlags::UMOUNT_NOFOLLOW) {
-            Err(Errno::EBUSY) if start.elapsed() < Duration::from_secs(5) => {
+        match attempt() {
+            Err(Errno::EBUSY) if start.elapsed() < Duration::from_secs(10) => {
                 std::thread::yield_now();
             }
             result => return result,

@@ -20,9 +20,11 @@ pub fn write(root: &Path, literal: &str) {
     let mut dirs = BTreeSet::from([root.to_path_buf()]);
     let lines = parse(literal);
     for line in &lines {
-        let path = root.join(&line.path);
+        let path = at(root, line);
         let fail = |e: sys::Errno| panic!("lay out {}: {}", path.display(), e.desc());
-        make_parents(root, &path, &mut dirs);
+        if path != root {
+            make_parents(root, &path, &mut dirs);
+        }
         make(root, line, &path).unwrap_or_else(fail);
         adorn(line, &path).unwrap_or_else(fail);
     }
@@ -31,8 +33,13 @@ pub fn write(root: &Path, literal: &str) {
         set_mtime(dir, super::OLD).expect("set the time of a directory");
     }
     for line in lines.iter().filter(|l| matches!(l.kind, Kind::Dir | Kind::Opaque)) {
-        set_mtime(&root.join(&line.path), line.mtime).expect("set the time of a directory");
+        set_mtime(&at(root, line), line.mtime).expect("set the time of a directory");
     }
+}
+
+/// Returns where a line's object is; `.` is the root itself.
+fn at(root: &Path, line: &Line) -> PathBuf {
+    if line.path.as_os_str() == "." { root.to_path_buf() } else { root.join(&line.path) }
 }
 
 fn make_parents(root: &Path, path: &Path, dirs: &mut BTreeSet<PathBuf>) {

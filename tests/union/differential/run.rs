@@ -154,7 +154,12 @@ impl Side {
             | Call::Truncate(..) => self.content(call),
             Call::Hold(slot, path) => {
                 self.held[*slot] = None;
-                self.held[*slot] = Some(self.open(path, libc::O_RDWR, 0)?);
+                let fd = self.open(path, libc::O_RDWR, 0)?;
+                // An unlinked FIFO comes back in the kernel's overlayfs when its mode is changed.
+                if !sys::stat::stat_fd(&fd)?.is_file() {
+                    return Ok("not a regular file".to_owned());
+                }
+                self.held[*slot] = Some(fd);
                 Ok(String::new())
             }
             Call::Release(slot) => {
