@@ -6,6 +6,8 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use sys::process::Fork;
 
 /// How the mount is announced.
@@ -73,11 +75,18 @@ pub fn detach() -> Result<Detached, Errno> {
             nix::unistd::setsid()?;
             Ok(Detached::Daemon(Ready::Detached(write)))
         }
-        Fork::Parent(_) => {
+        Fork::Parent(pid) => {
             drop(write);
             let mut byte = [0u8; 1];
-            let live = matches!(File::from(read).read(&mut byte), Ok(1));
-            Ok(Detached::Parent(if live { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+            if matches!(File::from(read).read(&mut byte), Ok(1)) {
+                return Ok(Detached::Parent(ExitCode::SUCCESS));
+            }
+            // It failed; by the time it has ended it has said why.
+            let code = match waitpid(Pid::from_raw(pid), None)? {
+                WaitStatus::Exited(_, code) => code as u8,
+                _ => 1,
+            };
+            Ok(Detached::Parent(ExitCode::from(code)))
         }
     }
 }

@@ -10,9 +10,7 @@ use crate::{Errno, Result};
 /// `EOPNOTSUPP`, `EXDEV`, `EINVAL`, `ENOTTY`: not here; copy instead.
 pub fn reflink(src: impl AsFd, dst: impl AsFd) -> Result<()> {
     // SAFETY: FICLONE takes a descriptor number by value and touches no memory of ours.
-    let r = unsafe {
-        libc::ioctl(dst.as_fd().as_raw_fd(), libc::FICLONE, src.as_fd().as_raw_fd())
-    };
+    let r = unsafe { libc::ioctl(dst.as_fd().as_raw_fd(), libc::FICLONE, src.as_fd().as_raw_fd()) };
     Errno::result(r).map(drop)
 }
 
@@ -111,6 +109,30 @@ pub fn write_at(fd: impl AsFd, buf: &[u8], offset: u64) -> Result<usize> {
 pub fn syncfs(fd: impl AsFd) -> Result<()> {
     // SAFETY: syncfs takes no pointer.
     Errno::result(unsafe { libc::syncfs(fd.as_fd().as_raw_fd()) }).map(drop)
+}
+
+/// Bytes of `struct fsxattr` (linux/fs.h).
+pub const FSXATTR: usize = 28;
+/// `FS_IOC_FSGETXATTR`: `_IOR('X', 31, struct fsxattr)`.
+pub const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+/// `FS_IOC_FSSETXATTR`: `_IOW('X', 32, struct fsxattr)`.
+pub const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
+
+/// Returns the extended flags and project of a file (`struct fsxattr`).
+pub fn fsxattr(fd: impl AsFd) -> Result<[u8; FSXATTR]> {
+    let mut out = [0u8; FSXATTR];
+    let cmd = libc::c_ulong::from(FS_IOC_FSGETXATTR);
+    // SAFETY: the kernel writes a `struct fsxattr`, whose size `out` has; it is copied bytewise.
+    let r = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), cmd, out.as_mut_ptr()) };
+    Errno::result(r).map(|_| out)
+}
+
+/// Sets the extended flags and project of a file.
+pub fn set_fsxattr(fd: impl AsFd, value: &[u8; FSXATTR]) -> Result<()> {
+    let cmd = libc::c_ulong::from(FS_IOC_FSSETXATTR);
+    // SAFETY: the kernel reads a `struct fsxattr`, whose size `value` has; it is copied bytewise.
+    let r = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), cmd, value.as_ptr()) };
+    Errno::result(r).map(drop)
 }
 
 /// Returns the inode flags of a file (`FS_IOC_GETFLAGS`, chattr(1)).

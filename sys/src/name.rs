@@ -56,7 +56,7 @@ pub fn link(from_dir: impl AsFd, from: &OsStr, to_dir: impl AsFd, to: &OsStr) ->
 /// Gives a name to the object behind a descriptor (also of `O_TMPFILE`), through `/proc/self/fd`,
 /// which needs no capability.
 pub fn link_fd(fd: impl AsFd, to_dir: impl AsFd, to: &OsStr) -> Result<()> {
-    let (from, to) = (cstr(OsStr::new(&crate::openat::proc_path(fd)))?, cstr(to)?);
+    let (from, to) = (cstr(OsStr::new(&crate::openat::proc_path(&fd)))?, cstr(to)?);
     // SAFETY: both names are NUL-terminated and outlive the call.
     let r = unsafe {
         libc::linkat(
@@ -105,9 +105,7 @@ pub fn unlink(dir: impl AsFd, name: &OsStr) -> Result<()> {
 pub fn rmdir(dir: impl AsFd, name: &OsStr) -> Result<()> {
     let name = cstr(name)?;
     // SAFETY: the name is NUL-terminated and outlives the call.
-    let r = unsafe {
-        libc::unlinkat(dir.as_fd().as_raw_fd(), name.as_ptr(), libc::AT_REMOVEDIR)
-    };
+    let r = unsafe { libc::unlinkat(dir.as_fd().as_raw_fd(), name.as_ptr(), libc::AT_REMOVEDIR) };
     Errno::result(r).map(drop)
 }
 
@@ -117,12 +115,7 @@ pub fn readlink(dir: impl AsFd, name: &OsStr) -> Result<OsString> {
     let mut buf = vec![0u8; libc::PATH_MAX as usize];
     // SAFETY: the name is NUL-terminated, the buffer is writable for the length passed.
     let n = unsafe {
-        libc::readlinkat(
-            dir.as_fd().as_raw_fd(),
-            name.as_ptr(),
-            buf.as_mut_ptr().cast(),
-            buf.len(),
-        )
+        libc::readlinkat(dir.as_fd().as_raw_fd(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len())
     };
     buf.truncate(Errno::result(n)? as usize);
     Ok(OsString::from_vec(buf))
@@ -155,7 +148,7 @@ pub fn chmod_at(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
 
 /// Sets the permission bits of the object behind a descriptor, which may be `O_PATH`.
 pub fn chmod_fd(fd: impl AsFd, mode: u32) -> Result<()> {
-    let path = cstr(OsStr::new(&crate::openat::proc_path(fd)))?;
+    let path = cstr(OsStr::new(&crate::openat::proc_path(&fd)))?;
     // SAFETY: the path is NUL-terminated and outlives the call.
     Errno::result(unsafe { libc::chmod(path.as_ptr(), mode) }).map(drop)
 }
@@ -206,9 +199,8 @@ pub fn utimens_at(dir: impl AsFd, name: &OsStr, atime: SetTime, mtime: SetTime) 
     let times = [atime.timespec(), mtime.timespec()];
     let flags = libc::AT_SYMLINK_NOFOLLOW | if empty { libc::AT_EMPTY_PATH } else { 0 };
     // SAFETY: the name is NUL-terminated, `times` holds two timespecs; both outlive the call.
-    let r = unsafe {
-        libc::utimensat(dir.as_fd().as_raw_fd(), name.as_ptr(), times.as_ptr(), flags)
-    };
+    let r =
+        unsafe { libc::utimensat(dir.as_fd().as_raw_fd(), name.as_ptr(), times.as_ptr(), flags) };
     Errno::result(r).map(drop)
 }
 

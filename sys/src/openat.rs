@@ -104,7 +104,7 @@ pub fn open_at(dir: impl AsFd, name: &OsStr, flags: i32, mode: u32) -> Result<Ow
 ///
 /// Goes through `/proc/self/fd`, so procfs must be mounted. The object's permissions are checked.
 pub fn reopen(fd: impl AsFd, flags: i32) -> Result<OwnedFd> {
-    let path = proc_path(fd);
+    let path = proc_path(&fd);
     open_at(nix::fcntl::AT_FDCWD, OsStr::new(&path), flags & !libc::O_NOFOLLOW, 0)
 }
 

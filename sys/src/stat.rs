@@ -112,7 +112,13 @@ fn statx(dir: i32, name: &CStr, flags: i32) -> Result<Stat> {
 /// Returns what is known of the entry `name` of `dir`; a symlink is not followed and no automount
 /// is triggered.
 pub fn stat_at(dir: impl AsFd, name: &OsStr) -> Result<Stat> {
-    // A FUSE daemon that meets its own mount point below a layer must not wait for itself.
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+    statx(dir.as_fd().as_raw_fd(), &cstr(name)?, flags)
+}
+
+/// As [`stat_at`], but content with what the file system has cached (`AT_STATX_DONT_SYNC`): a FUSE
+/// daemon that meets its own mount point below a layer must not wait for itself.
+pub fn stat_at_unsynced(dir: impl AsFd, name: &OsStr) -> Result<Stat> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
     statx(dir.as_fd().as_raw_fd(), &cstr(name)?, flags)
 }

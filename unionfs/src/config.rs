@@ -153,7 +153,12 @@ impl Parsed {
         let c = &mut self.config;
         match name {
             "redirect_dir" => one_of(name, value, &["off", "nofollow", "follow"])?,
-            "metacopy" => one_of(name, value, &["off"])?,
+            "metacopy" => {
+                one_of(name, value, &["on", "off"])?;
+                if value == "on" {
+                    log::warn!("metacopy=on: not supported yet: changes of metadata copy the data too");
+                }
+            }
             "index" => {
                 one_of(name, value, &["on", "off"])?;
                 c.index = value == "on";
@@ -174,7 +179,7 @@ impl Parsed {
             "noxattrs" => c.options.no_xattrs = value == "1",
             "fsname" => c.source = value.into(),
             "subtype" => c.subtype = value.into(),
-            _ => return Ok(IGNORED.contains(&name) || name == "context" || name.starts_with("x-")),
+            _ => return Ok(IGNORED.contains(&name) || name == "context"),
         }
         Ok(true)
     }

@@ -137,6 +137,7 @@ fn root(core: &Core) -> sys::Result<Inode> {
         metacopy: false,
         names: SmallVec::new(),
         removed: 0,
+        nlink_diff: None,
     };
     let root = Inode::new(ROOT, number.unwrap_or(ROOT.0), libc::S_IFDIR, place);
     if let Some(dir) = &root.dir {
@@ -149,7 +150,7 @@ fn hides(marks: &Marks, root: &std::os::fd::OwnedFd) -> sys::Result<bool> {
     if marks.opaque == Opaque::Yes {
         return Ok(true);
     }
-    match sys::stat::stat_at(root, OsStr::new(crate::layer::marks::DOT_WH_OPAQUE)) {
+    match sys::stat::stat_at_unsynced(root, OsStr::new(crate::layer::marks::DOT_WH_OPAQUE)) {
         Ok(_) => Ok(true),
         Err(sys::Errno::ENOENT) => Ok(false),
         Err(e) => Err(e),

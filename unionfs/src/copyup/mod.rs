@@ -18,7 +18,7 @@ pub use staging::Staged;
 
 use crate::error::best_effort;
 use crate::inode::core::Fsync;
-use crate::inode::{Core, InUpper, Inode, OpenFile, Place};
+use crate::inode::{Core, InUpper, Inode, Place};
 use crate::layer::{LowerRef, Over, Spot, UpperLayer};
 use crate::resolve::index;
 
@@ -88,9 +88,25 @@ pub fn ensure_name(
     let object = core.upper_spot(inode, &place)?;
     let times = sys::stat::stat_fd(&dir)?;
     upper.link(&object, &dir, name)?;
+    // One more link of the upper, but no more names that users see.
+    add_nlink_diff(upper, &mut place, &object, -1)?;
     restore_times(upper, &dir, &times);
     named(&mut place, parent, name);
     listed_in_upper(core, parent, name)
+}
+
+/// Changes what the upper's number of links lacks, on disk first.
+pub fn add_nlink_diff(
+    upper: &UpperLayer,
+    place: &mut Place,
+    object: &Spot,
+    change: i32,
+) -> Result<()> {
+    let Some(diff) = place.nlink_diff else { return Ok(()) };
+    let diff = diff.saturating_add(change);
+    upper.set_mark(object, "nlink", format!("U{diff:+}").as_bytes())?;
+    place.nlink_diff = Some(diff);
+    Ok(())
 }
 
 /// Notes that the upper has an object at a name.
@@ -225,7 +241,15 @@ impl CopyUp<'_> {
         let fd = match (place.names.first(), dir) {
             (Some(name), Some(dir)) => {
                 let (parent, name) = (Arc::clone(&name.parent), name.name.clone());
-                let fd = self.place_at(staged, source, stat, (&parent, &dir, &name))?;
+                let indexed = self.index(&staged, source, stat, &mut place)?;
+                let fd = match self.place_at(staged, (&parent, &dir, &name)) {
+                    Err(e) => {
+                        self.unindex(indexed);
+                        place.nlink_diff = None;
+                        return Err(e);
+                    }
+                    r => r?,
+                };
                 place.upper = InUpper::Named(number);
                 named(&mut place, &parent, &name);
                 fd
@@ -239,9 +263,7 @@ impl CopyUp<'_> {
         if self.inode.kind == libc::S_IFREG
             && let Some(fd) = fd
         {
-            *self.inode.file.lock() = Some(OpenFile { fd, writable: true, keep: false });
-            drop(place);
-            self.core.fds.opened(self.inode);
+            self.core.keep_open(self.inode, fd, true);
         }
         Ok(())
     }
@@ -249,24 +271,45 @@ impl CopyUp<'_> {
     fn place_at(
         &self,
         staged: Staged<'_>,
-        source: &OwnedFd,
-        stat: &Stat,
         (parent, dir, name): (&Arc<Inode>, &Arc<OwnedFd>, &OsString),
     ) -> Result<Option<Arc<OwnedFd>>> {
         let times = sys::stat::stat_fd(dir)?;
         self.make_impure(parent, dir)?;
-        if stat.is_file()
-            && stat.nlink > 1
-            && let Some(index) = self.upper.index()
-            && let Some(origin) = index::origin_of(self.core, self.first()?, source)
-        {
-            let entry = crate::layer::origin::index_name(&origin);
-            self.upper.link(&staged.spot(), index, OsStr::new(&entry))?;
-        }
         let fd = staged.publish(dir, name, Over::Nothing)?;
         restore_times(self.upper, dir, &times);
         listed_in_upper(self.core, parent, name)?;
         Ok(fd)
+    }
+
+    /// Enters a lower file with several names in the index, so that it stays one file, and returns the
+    /// name there.
+    fn index(
+        &self,
+        staged: &Staged<'_>,
+        source: &OwnedFd,
+        stat: &Stat,
+        place: &mut Place,
+    ) -> Result<Option<OsString>> {
+        if !stat.is_file() || stat.nlink < 2 || self.upper.dialect().prefix.is_none() {
+            return Ok(None);
+        }
+        let Some(index) = self.upper.index() else { return Ok(None) };
+        let Some(origin) = index::origin_of(self.core, self.first()?, source) else {
+            return Ok(None);
+        };
+        // The upper will have two links: the index and one name.
+        let links = stat.nlink.saturating_sub(place.removed);
+        place.nlink_diff = Some(links as i32 - 2);
+        add_nlink_diff(self.upper, place, &staged.spot(), 0)?;
+        let entry = OsString::from(crate::layer::origin::index_name(&origin));
+        self.upper.link(&staged.spot(), index, &entry)?;
+        Ok(Some(entry))
+    }
+
+    fn unindex(&self, entry: Option<OsString>) {
+        if let (Some(entry), Some(index)) = (entry, self.upper.index()) {
+            best_effort("take back an index entry", self.upper.unlink(index, &entry));
+        }
     }
 
     /// Marks a directory of the upper as holding objects with an origin, as overlayfs does, so that
@@ -300,7 +343,7 @@ impl CopyUp<'_> {
         }
         self.upper.utimens(&object, SetTime::At(before.atime), SetTime::At(before.mtime))?;
         place.metacopy = false;
-        *self.inode.file.lock() = Some(OpenFile { fd: file, writable: true, keep: false });
+        self.core.keep_open(self.inode, file, true);
         Ok(())
     }
 }

@@ -192,6 +192,8 @@ impl Core {
             }
         } else if !place.has_upper() {
             stat.nlink = stat.nlink.saturating_sub(place.removed);
+        } else if let Some(diff) = place.nlink_diff {
+            stat.nlink = stat.nlink.saturating_add_signed(diff);
         }
         if place.metacopy
             && let Some(data) = place.lowers.last()
@@ -220,7 +222,9 @@ impl Core {
             }
             self.stack.lower(at.layer)?.open_at(&at.path, libc::O_RDONLY)?
         };
-        Ok(self.keep_open(inode, fd, false))
+        let fd = Arc::new(fd);
+        self.keep_open(inode, Arc::clone(&fd), false);
+        Ok(fd)
     }
 
     /// Returns the content of a file for reading and writing.
@@ -239,23 +243,23 @@ impl Core {
             Err(Errno::EPERM) => spot.open(libc::O_RDWR | libc::O_APPEND)?,
             r => r?,
         };
-        Ok(self.keep_open(inode, fd, true))
+        let fd = Arc::new(fd);
+        self.keep_open(inode, Arc::clone(&fd), true);
+        Ok(fd)
     }
 
     /// Keeps the content of a file open for the next use.
-    pub fn keep_open(&self, inode: &Arc<Inode>, fd: OwnedFd, writable: bool) -> Arc<OwnedFd> {
-        let fd = Arc::new(fd);
+    pub fn keep_open(&self, inode: &Arc<Inode>, fd: Arc<OwnedFd>, writable: bool) {
         let keep = !self.opens_all
             && writable
             && sys::stat::stat_fd(&fd).is_ok_and(|s| s.mode & 0o600 != 0o600);
         let mut file = inode.file.lock();
         // A reader that lost a race must not throw a writer's descriptor away.
         if writable || !file.as_ref().is_some_and(|f| f.writable) {
-            *file = Some(OpenFile { fd: Arc::clone(&fd), writable, keep });
+            *file = Some(OpenFile { fd, writable, keep });
         }
         drop(file);
         self.fds.opened(inode);
-        fd
     }
 
     /// Returns a descriptor of a directory's part that entries can be read from.

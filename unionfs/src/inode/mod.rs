@@ -62,6 +62,9 @@ pub struct Place {
     pub names: SmallVec<[Name; 1]>,
     /// Names in lowers that were removed since the inode is known.
     pub removed: u32,
+    /// What the upper's number of links lacks (or has too many: the index holds one): a lower file
+    /// with several names was copied up.
+    pub nlink_diff: Option<i32>,
 }
 
 /// The upper's part of an object. The number is the upper's own, to tell objects apart.

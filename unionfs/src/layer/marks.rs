@@ -79,6 +79,8 @@ pub struct Marks {
     pub literal: bool,
     /// `overlay.number` (ours): the inode number that the object had in its lower layer.
     pub number: Option<u64>,
+    /// `overlay.nlink`: the number of links is the upper's own plus this (overlayfs's `U` form).
+    pub nlink: Option<i32>,
     /// `overlay.impure`: children of this directory were copied up.
     pub impure: bool,
 }
@@ -122,6 +124,7 @@ impl Marks {
             b"whiteout" => self.whiteout = true,
             b"literal" => self.literal = true,
             b"impure" => self.impure = true,
+            b"nlink" => self.nlink = parse_nlink(&value),
             b"number" => self.number = value.try_into().ok().map(u64::from_le_bytes),
             _ => {}
         }
@@ -134,9 +137,23 @@ fn mark_of(name: &[u8]) -> Option<&[u8]> {
         return Some(b"opaque");
     }
     let mark = strip_private(name)?;
-    let known: [&[u8]; 7] =
-        [b"opaque", b"redirect", b"metacopy", b"whiteout", b"literal", b"impure", b"number"];
+    let known: [&[u8]; 8] = [
+        b"opaque",
+        b"redirect",
+        b"metacopy",
+        b"whiteout",
+        b"literal",
+        b"impure",
+        b"number",
+        b"nlink",
+    ];
     known.contains(&mark).then_some(mark)
+}
+
+/// Reads `U+1` or `U-1`. The `L` form, relative to the lower, is not known here: such a file shows
+/// the upper's own number until it is changed.
+fn parse_nlink(value: &[u8]) -> Option<i32> {
+    std::str::from_utf8(value.strip_prefix(b"U")?).ok()?.parse().ok()
 }
 
 fn strip_private(name: &[u8]) -> Option<&[u8]> {

@@ -35,7 +35,7 @@ pub(super) fn dialect(work: &OwnedFd) -> Dialect {
 fn device_whiteouts(work: &OwnedFd) -> bool {
     let name = OsStr::new(PROBE);
     let made = sys::name::mknod(work, name, libc::S_IFCHR, 0);
-    let seen = made.and_then(|()| sys::stat::stat_at(work, name));
+    let seen = made.and_then(|()| sys::stat::stat_at_unsynced(work, name));
     let works = seen.is_ok_and(|s| s.is_whiteout_device());
     best_effort("remove a probe", remove_tree(work, name));
     works
@@ -45,9 +45,9 @@ fn rename_whiteouts(work: &OwnedFd) -> bool {
     let (from, to) = (OsStr::new(PROBE), OsStr::new(PROBE_TO));
     let tried = sys::name::mkdir(work, from, 0o700)
         .and_then(|()| sys::name::rename(work, from, work, to, libc::RENAME_WHITEOUT))
-        .and_then(|()| sys::stat::stat_at(work, from));
+        .and_then(|()| sys::stat::stat_at_unsynced(work, from));
     let works = tried.is_ok_and(|s| s.is_whiteout_device())
-        && sys::stat::stat_at(work, to).is_ok_and(|s| s.is_dir());
+        && sys::stat::stat_at_unsynced(work, to).is_ok_and(|s| s.is_dir());
     best_effort("remove a probe", remove_tree(work, from));
     best_effort("remove a probe", remove_tree(work, to));
     works

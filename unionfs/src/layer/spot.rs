@@ -29,7 +29,7 @@ impl Spot {
     /// Returns what is known of the object.
     pub fn stat(&self) -> Result<Stat> {
         match self {
-            Spot::At(dir, name) => sys::stat::stat_at(dir, name),
+            Spot::At(dir, name) => sys::stat::stat_at_unsynced(dir, name),
             Spot::Fd(fd) => sys::stat::stat_fd(fd),
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 
-use sys::Errno;
+use sys::{Errno, copy};
 
 use super::{Caller, Union};
 use crate::copyup::{Need, ensure_upper};
@@ -34,7 +34,7 @@ impl Union {
             let read = self.core.inode(ino).and_then(|inode| self.core.reader(&inode)).and_then(
                 |fd| {
                     let part = buf.get_mut(..size).ok_or(Errno::EIO)?;
-                    sys::copy::read_at(fd, part, offset)
+                    copy::read_at(fd, part, offset)
                 },
             );
             reply(read.and_then(|n| buf.get(..n).ok_or(Errno::EIO)));
@@ -56,7 +56,7 @@ impl Union {
         if kill_privileges {
             self.clear_suid_sgid(&inode)?;
         }
-        sys::copy::write_at(fd, data, offset)
+        copy::write_at(fd, data, offset)
     }
 
     /// Brings content (and, unless `data_only`, attributes) to disk.
@@ -90,7 +90,7 @@ impl Union {
         ensure_upper(&self.core, &inode, Need::Data)?;
         let fd = self.core.writer(&inode)?;
         let signed = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
-        sys::copy::fallocate(fd, mode, signed(offset)?, signed(length)?)?;
+        copy::fallocate(fd, mode, signed(offset)?, signed(length)?)?;
         if caller.uid != UnionId(0) {
             self.clear_suid_sgid(&inode)?;
         }
@@ -103,7 +103,7 @@ impl Union {
             return Err(Errno::EINVAL);
         }
         let inode = self.core.inode(ino)?;
-        sys::copy::seek(self.core.reader(&inode)?, offset, whence)
+        copy::seek(self.core.reader(&inode)?, offset, whence)
     }
 
     /// Copies between files of the union inside the kernel, and returns the bytes copied.
@@ -121,7 +121,7 @@ impl Union {
         let signed = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
         // The reply has 32 bits for the count.
         let len = len.min(1 << 30) as usize;
-        let n = sys::copy::copy_range(src, signed(from_offset)?, dst, signed(to_offset)?, len)?;
+        let n = copy::copy_range(src, signed(from_offset)?, dst, signed(to_offset)?, len)?;
         if caller.uid != UnionId(0) {
             self.clear_suid_sgid(&to)?;
         }
@@ -130,20 +130,33 @@ impl Union {
 }
 
 impl Union {
-    /// Returns the inode flags (chattr(1)).
-    pub fn file_flags(&self, ino: Ino) -> Result<u32> {
+    /// Answers the requests about inode flags (chattr(1)); a value that sets copies up first.
+    ///
+    /// # Errors
+    /// `ENOTTY`: any other request.
+    pub fn ioctl(&self, ino: Ino, cmd: u32, value: &[u8]) -> Result<Vec<u8>> {
         let inode = self.core.inode(ino)?;
-        let place = inode.place.read();
-        let fd = self.core.spot(&inode, &place)?.open(libc::O_RDONLY | libc::O_NONBLOCK)?;
-        sys::copy::file_flags(fd)
-    }
-
-    /// Sets the inode flags.
-    pub fn set_file_flags(&self, ino: Ino, flags: u32) -> Result<()> {
-        let inode = self.core.inode(ino)?;
-        ensure_upper(&self.core, &inode, Need::Data)?;
-        let place = inode.place.read();
-        let fd = self.core.upper_spot(&inode, &place)?.open(libc::O_RDONLY | libc::O_NONBLOCK)?;
-        sys::copy::set_file_flags(fd, flags)
+        let open = |spot: crate::layer::Spot| spot.open(libc::O_RDONLY | libc::O_NONBLOCK);
+        let reading = || open(self.core.spot(&inode, &inode.place.read())?);
+        let writing = || {
+            ensure_upper(&self.core, &inode, Need::Data)?;
+            open(self.core.upper_spot(&inode, &inode.place.read())?)
+        };
+        const GETFLAGS: u32 = libc::FS_IOC_GETFLAGS as u32;
+        const SETFLAGS: u32 = libc::FS_IOC_SETFLAGS as u32;
+        match cmd {
+            GETFLAGS => Ok(copy::file_flags(reading()?)?.to_ne_bytes().to_vec()),
+            copy::FS_IOC_FSGETXATTR => Ok(copy::fsxattr(reading()?)?.to_vec()),
+            SETFLAGS => {
+                let flags = value.first_chunk().ok_or(Errno::EINVAL)?;
+                copy::set_file_flags(writing()?, u32::from_ne_bytes(*flags))?;
+                Ok(Vec::new())
+            }
+            copy::FS_IOC_FSSETXATTR => {
+                copy::set_fsxattr(writing()?, value.first_chunk().ok_or(Errno::EINVAL)?)?;
+                Ok(Vec::new())
+            }
+            _ => Err(Errno::ENOTTY),
+        }
     }
 }

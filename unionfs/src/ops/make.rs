@@ -119,6 +119,7 @@ impl Union {
             named_in_upper: true,
             lowers: Vec::new(),
             metacopy: false,
+            nlink_diff: None,
             number,
             impure: false,
         };
@@ -201,19 +202,19 @@ fn make_directly(
     name: &OsStr,
     plan: &Plan<'_>,
     mode: Mode,
-) -> Result<(Stat, Option<OwnedFd>)> {
+) -> Result<(Stat, Option<Arc<OwnedFd>>)> {
     let has_acl = plan.access_acl.is_some() || plan.default_acl.is_some();
     let bits = if has_acl { mode.bits & 0o7777 } else { plan.mode };
     match plan.new {
         New::File => {
             let fd = upper.create(dir, name, bits)?;
-            return Ok((sys::stat::stat_fd(&fd)?, Some(fd)));
+            return Ok((sys::stat::stat_fd(&fd)?, Some(Arc::new(fd))));
         }
         New::Dir => upper.mkdir(dir, name, bits)?,
         New::Symlink(target) => upper.symlink(target, dir, name)?,
         New::Node(kind, rdev) => upper.mknod(dir, name, kind | bits, rdev)?,
     }
-    Ok((sys::stat::stat_at(dir, name)?, None))
+    Ok((sys::stat::stat_at_unsynced(dir, name)?, None))
 }
 
 /// Makes an object out of sight and puts it at its place when it is complete.
@@ -223,7 +224,7 @@ fn make_staged(
     name: &OsStr,
     plan: &Plan<'_>,
     over: Over,
-) -> Result<(Stat, Option<OwnedFd>)> {
+) -> Result<(Stat, Option<Arc<OwnedFd>>)> {
     let staged = match plan.new {
         New::File => Staged::file(upper)?,
         New::Dir => Staged::directory(upper)?,
@@ -250,11 +251,11 @@ fn make_staged(
     if plan.new == New::Dir && over == Over::Whiteout {
         upper.set_opaque(&spot)?;
     }
-    let stat = spot.stat()?;
-    staged.publish(dir, name, over)?;
-    let file = match plan.new {
-        New::File => Some(Spot::At(Arc::clone(dir), name.into()).open(libc::O_RDWR)),
-        _ => None,
+    let file = staged.publish(dir, name, over)?;
+    // Only now, as a nameless file has no links.
+    let stat = match &file {
+        Some(fd) => sys::stat::stat_fd(fd)?,
+        None => sys::stat::stat_at_unsynced(dir, name)?,
     };
-    Ok((stat, file.transpose().unwrap_or_default()))
+    Ok((stat, file))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sys::Errno;
 
 use super::Union;
-use crate::copyup::{Need, ensure_upper};
+use crate::copyup::{Need, add_nlink_diff, ensure_upper};
 use crate::error::Result;
 use crate::inode::{InUpper, Ino, Inode, Place, Seen};
 use crate::resolve::{self, Standing, listing};
@@ -58,9 +58,11 @@ impl Union {
         let upper = self.core.stack.upper()?;
         ensure_upper(&self.core, parent, Need::Data)?;
         let dir = self.core.upper_dir(parent)?;
+        self.keep_link_count(victim)?;
         let standing = resolve::standing(&self.core, parent, name)?;
         let gone = {
             let mut place = victim.place.write();
+            self.count_down(victim, &mut place, standing)?;
             self.pin(victim, &mut place, parent, name)?;
             match (standing.in_upper, standing.below) {
                 (true, true) => upper.replace_by_whiteout(&dir, name, victim.is_dir())?,
@@ -78,6 +80,54 @@ impl Union {
             self.core.release(gone);
         }
         self.unlist(parent, name, standing)
+    }
+
+    /// Before a lower file with several names loses one: the number of links is kept with its copy,
+    /// as overlayfs with an index does.
+    pub(super) fn keep_link_count(&self, victim: &Arc<Inode>) -> Result<()> {
+        let has_index = self.core.stack.upper_opt().is_some_and(|u| u.index().is_some());
+        if !has_index || victim.kind != libc::S_IFREG || victim.place.read().has_upper() {
+            return Ok(());
+        }
+        if self.core.stat(victim)?.nlink > 1 {
+            ensure_upper(&self.core, victim, Need::Data)?;
+        }
+        Ok(())
+    }
+
+    /// Before a name goes: a copied-up hard link whose name only a lower has loses a link that the
+    /// upper doesn't count; the last name takes the index entry with it.
+    pub(super) fn count_down(
+        &self,
+        victim: &Arc<Inode>,
+        place: &mut Place,
+        standing: Standing,
+    ) -> Result<()> {
+        if !place.has_upper() || place.nlink_diff.is_none() {
+            return Ok(());
+        }
+        let upper = self.core.stack.upper()?;
+        let object = self.core.upper_spot(victim, place)?;
+        let stat = object.stat()?;
+        if self.core.shown(victim, place, stat).nlink == 1 {
+            let mark = upper.dialect().prefix.map(|p| p.name("origin"));
+            let origin = match &mark {
+                Some(mark) => sys::xattr::get(object.xattrs(), mark)?,
+                None => None,
+            };
+            if let (Some(origin), Some(index)) = (origin, upper.index()) {
+                let entry = crate::layer::origin::index_name(&origin);
+                match upper.unlink(index, OsStr::new(&entry)) {
+                    Ok(()) => add_nlink_diff(upper, place, &object, 1)?,
+                    Err(Errno::ENOENT) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        if !standing.in_upper {
+            add_nlink_diff(upper, place, &object, -1)?;
+        }
+        Ok(())
     }
 
     /// Notes in the listing that a name is gone.

@@ -72,7 +72,7 @@ impl Union {
         match replaced {
             Some(_) if flags & libc::RENAME_NOREPLACE != 0 => return Err(Errno::EEXIST),
             None if exchange => return Err(Errno::ENOENT),
-            Some(r) if !exchange => self.check_replaceable(moved, r)?,
+            Some(r) if !exchange => check_kinds(moved, r)?,
             _ => {}
         }
         // Two names of one file: nothing happens (rename(2)).
@@ -86,6 +86,12 @@ impl Union {
                 return Err(Errno::EXDEV);
             }
         }
+        if let Some(r) = replaced.filter(|_| !exchange) {
+            if r.is_dir() {
+                self.check_empty(r)?;
+            }
+            self.keep_link_count(r)?;
+        }
         let from = self.end(names.from)?;
         let to = self.end(names.to)?;
         ensure_name(&self.core, moved, &from.parent, from.name)?;
@@ -93,15 +99,6 @@ impl Union {
         match (exchange, replaced) {
             (true, Some(other)) => self.exchange(from, to, moved, other),
             _ => self.move_over(from, to, moved, replaced),
-        }
-    }
-
-    fn check_replaceable(&self, moved: &Arc<Inode>, replaced: &Arc<Inode>) -> Result<()> {
-        match (moved.is_dir(), replaced.is_dir()) {
-            (true, false) => Err(Errno::ENOTDIR),
-            (false, true) => Err(Errno::EISDIR),
-            (true, true) => self.check_empty(replaced),
-            (false, false) => Ok(()),
         }
     }
 
@@ -150,6 +147,7 @@ impl Union {
         let gone = match replaced {
             Some(r) => {
                 let mut place = r.place.write();
+                self.count_down(r, &mut place, to.standing)?;
                 self.pin(r, &mut place, &to.parent, to.name)?;
                 self.move_locked(&from, &to, moved)?;
                 if !to.standing.in_upper {
@@ -287,6 +285,15 @@ impl Union {
             lowers: SmallVec::new(),
         };
         self.list_present(&to.parent, to.name, entry)
+    }
+}
+
+/// A directory replaces only a directory, and nothing else one.
+fn check_kinds(moved: &Inode, replaced: &Inode) -> Result<()> {
+    match (moved.is_dir(), replaced.is_dir()) {
+        (true, false) => Err(Errno::ENOTDIR),
+        (false, true) => Err(Errno::EISDIR),
+        _ => Ok(()),
     }
 }
 

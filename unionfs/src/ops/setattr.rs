@@ -30,10 +30,23 @@ pub struct Change {
     pub mtime: SetTime,
 }
 
+impl Change {
+    fn is_empty(&self) -> bool {
+        self.mode.is_none()
+            && self.uid.is_none()
+            && self.gid.is_none()
+            && self.size.is_none()
+            && (self.atime, self.mtime) == (SetTime::Omit, SetTime::Omit)
+    }
+}
+
 impl Union {
     /// Changes attributes and returns the new ones.
     pub fn setattr(&self, caller: Caller, ino: Ino, change: &Change) -> Result<Stat> {
         let inode = self.core.inode(ino)?;
+        // The kernel asks for privileges to be dropped, and for nothing else (FATTR_KILL_SUIDGID, which
+        // fuser doesn't pass on): a write follows.
+        let only_privileges = change.is_empty();
         let need = if change.size == Some(0) { Need::Truncated } else { Need::Data };
         ensure_upper(&self.core, &inode, need)?;
         let upper = self.core.stack.upper()?;
@@ -42,6 +55,9 @@ impl Union {
             if caller.uid != UnionId(0) {
                 self.clear_suid_sgid(&inode)?;
             }
+        }
+        if only_privileges && !matches!(inode.kind, libc::S_IFDIR | libc::S_IFLNK) {
+            self.clear_suid_sgid(&inode)?;
         }
         {
             let place = inode.place.read();

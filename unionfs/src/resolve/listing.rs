@@ -123,7 +123,7 @@ impl ReadLayer<'_> {
 
     fn look(&self, dir: &OwnedFd, mut raw: Raw, out: &mut Layer) -> Result<()> {
         if matches!(raw.kind, libc::DT_CHR | libc::DT_UNKNOWN) {
-            let stat = match sys::stat::stat_at(dir, &raw.name) {
+            let stat = match sys::stat::stat_at_unsynced(dir, &raw.name) {
                 Err(Errno::ENOENT) => return Ok(()),
                 r => r?,
             };
@@ -165,7 +165,7 @@ fn has_sentinel(dir: &OwnedFd, name: &OsStr) -> Result<bool> {
     let mut path = name.to_os_string();
     path.push("/");
     path.push(marks::DOT_WH_OPAQUE);
-    match sys::stat::stat_at(dir, &path) {
+    match sys::stat::stat_at_unsynced(dir, &path) {
         Ok(_) => Ok(true),
         Err(Errno::ENOENT | Errno::EACCES) => Ok(false),
         Err(e) => Err(e),

@@ -29,6 +29,8 @@ pub struct Found {
     pub lowers: Vec<LowerRef>,
     /// The data is in the last lower.
     pub metacopy: bool,
+    /// As [`Place::nlink_diff`].
+    pub nlink_diff: Option<i32>,
     /// Inode number.
     pub number: u64,
     /// Children of the upper directory were copied up.
@@ -47,6 +49,7 @@ pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (A
             metacopy: found.metacopy,
             names: smallvec::smallvec![Name::new(parent, name, found.named_in_upper)],
             removed: 0,
+            nlink_diff: found.nlink_diff,
         };
         Arc::new(Inode::new(id, id.0, kind, place))
     };

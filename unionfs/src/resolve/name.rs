@@ -323,6 +323,7 @@ impl Walk<'_> {
             return Err(Errno::EIO);
         }
         let metacopy = !is_dir && marks.metacopy;
+        let mut nlink_diff = marks.nlink;
         let mut upper = self.upper;
         let mut number = match (&upper, self.lower_number) {
             (_, Some(n)) => n,
@@ -341,6 +342,10 @@ impl Walk<'_> {
         {
             // The names of one lower file stay one file.
             stat = sys::stat::stat_fd(fd)?;
+            let marks = Marks::read(xattr::of(fd))?;
+            nlink_diff = marks.nlink;
+            // As for the name under which it was copied up, which doesn't know the lower's number.
+            number = marks.number.unwrap_or_else(|| number_of(self.core, &stat));
             upper = found;
             lowers.truncate(1);
         }
@@ -353,6 +358,7 @@ impl Walk<'_> {
             named_in_upper,
             lowers,
             metacopy,
+            nlink_diff,
             number,
             impure: is_dir && marks.impure,
         }))
@@ -370,7 +376,7 @@ fn hides_below(stat: &Stat, marks: &Marks, dir: &OwnedFd, name: &OsStr) -> Resul
     let mut sentinel = name.to_os_string();
     sentinel.push("/");
     sentinel.push(marks::DOT_WH_OPAQUE);
-    let exists = |n: &OsStr| match sys::stat::stat_at(dir, n) {
+    let exists = |n: &OsStr| match sys::stat::stat_at_unsynced(dir, n) {
         Ok(_) => Ok(true),
         Err(Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EACCES) => Ok(false),
         Err(e) => Err(e),
@@ -394,7 +400,7 @@ fn probe(
     more: bool,
     xattr_whiteouts: bool,
 ) -> Result<Probe> {
-    let stat = match sys::stat::stat_at(dir, name) {
+    let stat = match sys::stat::stat_at_unsynced(dir, name) {
         Ok(stat) => stat,
         Err(Errno::ENOENT) if more => return dot_whiteout(dir, name),
         Err(Errno::ENOENT) => return Ok(Probe::Absent),
@@ -405,7 +411,8 @@ fn probe(
     }
     let looks_like_whiteout = stat.is_file() && name.as_bytes().starts_with(marks::DOT_WH);
     let wants_marks = looks_like_whiteout
-        || (is_upper || more) && (stat.is_file() || stat.is_dir()) && !stat.mount_root;
+        || is_upper
+        || more && (stat.is_file() || stat.is_dir()) && !stat.mount_root;
     let marks = if wants_marks {
         Marks::read(xattr::Target::At(dir.as_fd(), name))?
     } else {
@@ -423,7 +430,7 @@ fn probe(
 /// Whether a layer that has nothing at a name has an AUFS-style whiteout for it.
 fn dot_whiteout(dir: &OwnedFd, name: &OsStr) -> Result<Probe> {
     let Ok(whiteout) = marks::dot_wh(name) else { return Ok(Probe::Absent) };
-    match sys::stat::stat_at(dir, &whiteout) {
+    match sys::stat::stat_at_unsynced(dir, &whiteout) {
         Ok(s) if s.is_file() => {
             let literal = Marks::read(xattr::Target::At(dir.as_fd(), &whiteout))?.literal;
             Ok(if literal { Probe::Absent } else { Probe::Whiteout })

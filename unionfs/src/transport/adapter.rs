@@ -12,7 +12,6 @@ use fuser::{
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use sys::Errno;
 use sys::stat::Stat;
 
 use super::reply::{attr, errno, file_type, set_time, user_dev};
@@ -422,22 +421,8 @@ impl Filesystem for Served {
         reply: ReplyIoctl,
     ) {
         log::debug!("ioctl {node} {cmd:#x}");
-        // 32-bit numbers of FS_IOC_GETFLAGS and FS_IOC_SETFLAGS differ from these only in the size
-        // that they claim; the kernel translates them.
-        let result = match u64::from(cmd) {
-            c if c == libc::FS_IOC_GETFLAGS as u64 => self.union.file_flags(ino(node)).map(Some),
-            c if c == libc::FS_IOC_SETFLAGS as u64 => {
-                let flags = in_data.first_chunk::<4>().map(|b| u32::from_ne_bytes(*b));
-                flags
-                    .ok_or(Errno::EINVAL)
-                    .and_then(|f| self.union.set_file_flags(ino(node), f))
-                    .map(|()| None)
-            }
-            _ => Err(Errno::ENOTTY),
-        };
-        match result {
-            Ok(Some(flags)) => reply.ioctl(0, &flags.to_ne_bytes()),
-            Ok(None) => reply.ioctl(0, &[]),
+        match self.union.ioctl(ino(node), cmd, in_data) {
+            Ok(value) => reply.ioctl(0, &value),
             Err(e) => reply.error(errno(e)),
         }
     }
