@@ -115,7 +115,11 @@ impl fmt::Display for MountError {
                 write!(f, "mount point {}: no such directory: create it first", p.display())
             }
             MountError::MountPoint(p, Errno::ENOTDIR) => {
-                write!(f, "mount point {}: not a directory: give an existing directory", p.display())
+                write!(
+                    f,
+                    "mount point {}: not a directory: give an existing directory",
+                    p.display()
+                )
             }
             MountError::MountPoint(p, e) => write!(f, "mount point {}: {}", p.display(), e.desc()),
             MountError::Descriptor(n, e) => write!(
@@ -177,8 +181,13 @@ impl Mount {
             },
             // The helper opens the device with root's rights.
             Err(Errno::EACCES | Errno::EPERM) if !nix::unistd::geteuid().is_root() => {
-                mount_by_helper(request, &path)
-                    .map_err(|e| if let MountError::NoHelper(..) = e { MountError::Device(Errno::EACCES) } else { e })?
+                mount_by_helper(request, &path).map_err(|e| {
+                    if let MountError::NoHelper(..) = e {
+                        MountError::Device(Errno::EACCES)
+                    } else {
+                        e
+                    }
+                })?
             }
             Err(e) => return Err(MountError::Device(e)),
         };
@@ -324,12 +333,8 @@ fn receive_fd(socket: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
     let mut byte = [0u8; 1];
     let mut iov = [IoSliceMut::new(&mut byte)];
     let mut space = cmsg_space!(RawFd);
-    let message = recvmsg::<()>(
-        socket.as_raw_fd(),
-        &mut iov,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     for c in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = c
             && let Some(fd) = fds.first()

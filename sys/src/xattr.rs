@@ -73,9 +73,8 @@ pub fn set(at: Target<'_>, name: &OsStr, value: &[u8], flags: i32) -> Result<()>
     let name = cstr(name)?;
     let call = if follow { libc::setxattr } else { libc::lsetxattr };
     // SAFETY: both strings are NUL-terminated, the value is readable for the length passed.
-    let r = unsafe {
-        call(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags)
-    };
+    let r =
+        unsafe { call(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags) };
     Errno::result(r).map(drop)
 }
 

@@ -48,7 +48,10 @@ Options for -o:
   volatile, fsync=ordered|volatile
                             never sync; or (default) sync copied-up data before its name
   index=on|off              hard links of lower files stay one file (default on)
-  redirect_dir=off          directories with a lower part can't be renamed (EXDEV)
+  redirect_dir=on|off       rename directories with a lower part by a redirect, or (default)
+                            answer EXDEV, so that mv copies them; redirects are always followed
+  metacopy=on|off           changes of mode, owner, times and attributes copy no data
+                            (default off); metadata-only copies are always read
   timeout=SECONDS           how long the kernel may keep what it was told (default 3600)
   uidmapping=DISK:SHOWN:LENGTH[:…], gidmapping=…
                             translate owners

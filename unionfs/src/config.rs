@@ -152,12 +152,13 @@ impl Parsed {
     fn valued(&mut self, name: &str, value: &str) -> Result<bool, StartError> {
         let c = &mut self.config;
         match name {
-            "redirect_dir" => one_of(name, value, &["off", "nofollow", "follow"])?,
+            "redirect_dir" => {
+                one_of(name, value, &["on", "off", "follow"])?;
+                c.options.redirects = value == "on";
+            }
             "metacopy" => {
                 one_of(name, value, &["on", "off"])?;
-                if value == "on" {
-                    log::warn!("metacopy=on: not supported yet: changes of metadata copy the data too");
-                }
+                c.options.metacopy = value == "on";
             }
             "index" => {
                 one_of(name, value, &["on", "off"])?;
@@ -201,7 +202,9 @@ impl Parsed {
             "noxattrs" => c.options.no_xattrs = true,
             "allow_other" | "allow_root" => c.allow_other = Some(true),
             "remount" => {
-                return Err(wrong("remount: a mounted union can't be changed: unmount it and mount it anew"));
+                return Err(wrong(
+                    "remount: a mounted union can't be changed: unmount it and mount it anew",
+                ));
             }
             "lowerdir" | "upperdir" | "workdir" => {
                 return Err(wrong(format!("{name}: give a directory: {name}=DIR")));
@@ -358,7 +361,7 @@ mod tests {
             ("upperdir=/u".to_string(), "lowerdir: missing"),
             (format!("{lower}upperdir=/u"), "workdir: missing"),
             (format!("{lower}timeout=soon"), "timeout=soon: not a number"),
-            (format!("{lower}redirect_dir=on"), "redirect_dir=on: not supported"),
+            (format!("{lower}redirect_dir=nofollow"), "redirect_dir=nofollow: not supported"),
             (format!("{lower}index=maybe"), "give one of on, off"),
             (format!("{lower}uidmapping=1:2"), "triples"),
             ("lowerdir=/a::/b".to_string(), "empty layer"),

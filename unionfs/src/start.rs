@@ -64,9 +64,7 @@ fn may_let_others_in() -> bool {
 fn open_core(config: &Config) -> Result<Core, StartError> {
     let limit = sys::process::raise_nofile_limit().unwrap_or(1024);
     let upper = match &config.upper {
-        Some((upper, work)) => {
-            Some(UpperLayer::new(open_upper(upper, work, config.index)?))
-        }
+        Some((upper, work)) => Some(UpperLayer::new(open_upper(upper, work, config.index)?)),
         None => None,
     };
     let lowers = config

@@ -27,6 +27,8 @@ use crate::resolve::index;
 pub enum Need {
     /// Everything.
     Data,
+    /// Everything but the content, if the mount does such copies.
+    Metadata,
     /// Everything but the content, which the caller is about to cut off.
     Truncated,
 }
@@ -36,14 +38,15 @@ pub enum Need {
 /// # Errors
 /// `EROFS`: there is no upper. Anything that copying meets; nothing that users can see is left then.
 pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
-    if is_there(&inode.place.read()) {
+    let need = if core.options.metacopy || need != Need::Metadata { need } else { Need::Data };
+    if is_there(&inode.place.read(), need) {
         return Ok(());
     }
     let upper = core.stack.upper()?;
     let _one_at_a_time = inode.copying.lock();
     let (lowers, parent, metacopy) = {
         let place = inode.place.read();
-        if is_there(&place) {
+        if is_there(&place, need) {
             return Ok(());
         }
         let parent = place.names.first().map(|n| Arc::clone(&n.parent));
@@ -61,8 +64,8 @@ pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
     }
 }
 
-fn is_there(place: &Place) -> bool {
-    place.has_upper() && !place.metacopy
+fn is_there(place: &Place, need: Need) -> bool {
+    place.has_upper() && (!place.metacopy || need == Need::Metadata)
 }
 
 /// Makes sure that the upper has an object at one of its names, which a hard link of a lower file
@@ -76,7 +79,7 @@ pub fn ensure_name(
     parent: &Arc<Inode>,
     name: &OsStr,
 ) -> Result<()> {
-    ensure_upper(core, inode, Need::Data)?;
+    ensure_upper(core, inode, Need::Metadata)?;
     ensure_upper(core, parent, Need::Data)?;
     let upper = core.stack.upper()?;
     let dir = core.upper_dir(parent)?;
@@ -178,6 +181,12 @@ impl CopyUp<'_> {
         let (source, stat) = self.source()?;
         let staged = Staged::file(self.upper)?;
         let file = staged.file_fd()?;
+        // An empty file has no data that could be left behind.
+        let metacopy = need == Need::Metadata && stat.size > 0 && self.mark_metacopy(&staged)?;
+        let need = if need == Need::Metadata && !metacopy { Need::Data } else { need };
+        if metacopy {
+            sys::name::truncate(file, stat.size)?;
+        }
         if need == Need::Data {
             data::copy(self.open_data()?, file, stat.size)?;
         }
@@ -185,14 +194,23 @@ impl CopyUp<'_> {
         if self.core.options.fsync == Fsync::Ordered && need == Need::Data && stat.size > 0 {
             nix::unistd::fsync(file)?;
         }
-        self.commit(staged, &source, &stat)
+        self.commit(staged, &source, &stat, metacopy)
+    }
+
+    /// Marks a copy as having no data, if the upper can.
+    fn mark_metacopy(&self, staged: &Staged<'_>) -> Result<bool> {
+        match self.upper.set_mark(&staged.spot(), "metacopy", b"") {
+            Ok(()) => Ok(true),
+            Err(Errno::EOPNOTSUPP | Errno::EPERM) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     fn directory(&self) -> Result<()> {
         let (source, stat) = self.source()?;
         let staged = Staged::directory(self.upper)?;
         self.finish(&source, &stat, &staged)?;
-        self.commit(staged, &source, &stat)
+        self.commit(staged, &source, &stat, false)
     }
 
     fn other(&self) -> Result<()> {
@@ -203,7 +221,7 @@ impl CopyUp<'_> {
             Staged::node(self.upper, stat.mode, stat.rdev)?
         };
         self.finish(&source, &stat, &staged)?;
-        self.commit(staged, &source, &stat)
+        self.commit(staged, &source, &stat, false)
     }
 
     /// Gives the staged copy its metadata and our marks.
@@ -230,7 +248,13 @@ impl CopyUp<'_> {
     }
 
     /// Puts the staged copy at its name, or keeps it without one if the object has none any more.
-    fn commit(&self, staged: Staged<'_>, source: &OwnedFd, stat: &Stat) -> Result<()> {
+    fn commit(
+        &self,
+        staged: Staged<'_>,
+        source: &OwnedFd,
+        stat: &Stat,
+        metacopy: bool,
+    ) -> Result<()> {
         let number = staged.spot().stat()?.ino;
         let parent = self.inode.place.read().names.first().map(|n| Arc::clone(&n.parent));
         let dir = match &parent {
@@ -260,7 +284,9 @@ impl CopyUp<'_> {
                 self.inode.is_dir().then_some(()).map_or(Some(fd), |()| None)
             }
         };
+        place.metacopy = metacopy;
         if self.inode.kind == libc::S_IFREG
+            && !metacopy
             && let Some(fd) = fd
         {
             self.core.keep_open(self.inode, fd, true);

@@ -12,7 +12,7 @@ use sys::{Errno, Result};
 use super::fds::FdCache;
 use super::number::Numbers;
 use super::table::InodeTable;
-use super::{Dir, InUpper, Inode, Ino, OpenFile, Place};
+use super::{Dir, InUpper, Ino, Inode, OpenFile, Place};
 use crate::layer::idmap::IdMap;
 use crate::layer::marks::Escape;
 use crate::layer::{LayerStack, Spot};
@@ -38,6 +38,10 @@ pub struct Options {
     pub fsync: Fsync,
     /// Attributes are refused.
     pub no_xattrs: bool,
+    /// Directories with a lower part are renamed by redirects.
+    pub redirects: bool,
+    /// Changes of metadata copy no data.
+    pub metacopy: bool,
 }
 
 /// Layers, inodes and options of one mount.

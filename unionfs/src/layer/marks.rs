@@ -221,7 +221,10 @@ mod tests {
     #[test]
     fn private_names_are_escaped_as_the_kernel_does() {
         let e = Escape(Prefix::Trusted);
-        assert_eq!(e.to_disk(OsStr::new("trusted.overlay.opaque")), "trusted.overlay.overlay.opaque");
+        assert_eq!(
+            e.to_disk(OsStr::new("trusted.overlay.opaque")),
+            "trusted.overlay.overlay.opaque"
+        );
         assert_eq!(e.to_disk(OsStr::new("user.x")), "user.x");
         assert_eq!(
             e.to_user(OsStr::new("trusted.overlay.overlay.opaque")).unwrap(),

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
@@ -16,6 +17,11 @@ use crate::error::StartError;
 const WORK: &str = "work";
 /// Directory below the work directory with one link per copied-up hard link (the kernel's name).
 const INDEX: &str = "index";
+
+/// How long a daemon that is about to end is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked for.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// Opens both directories, and empties what an earlier mount left in the work directory.
 ///
@@ -35,12 +41,24 @@ pub fn open_upper(upper: &Path, work: &Path, index: bool) -> Result<Parts, Start
         return Err(StartError::Nested(upper.into(), work.into()));
     }
     check_content(work, &base)?;
-    let lock = Flock::lock(base, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, _)| StartError::InUse(work.into()))?;
+    let lock = lock(base).ok_or_else(|| StartError::InUse(work.into()))?;
     let staging = subdir(work, &lock, WORK)?;
     empty_dir(&*lock, OsStr::new(WORK)).map_err(|e| StartError::path("workdir", work, e))?;
     let index = if index { Some(subdir(work, &lock, INDEX)?) } else { None };
     Ok(Parts { root, path: upper.into(), dev: u.dev, work: staging, index, lock })
+}
+
+/// Takes the lock of a work directory. The daemon of a mount that was just unmounted may still have
+/// it for a moment, as umount(8) doesn't wait for it.
+fn lock(mut dir: OwnedFd) -> Option<Flock<OwnedFd>> {
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((back, _)) => dir = back,
+        }
+        std::thread::sleep(PAUSE);
+    }
+    None
 }
 
 fn open_dir(option: &'static str, path: &Path) -> Result<OwnedFd, StartError> {

@@ -19,24 +19,17 @@ thread_local! {
 
 impl Union {
     /// Reads, and hands the bytes to `reply`, which borrows them for as long as it runs.
-    pub fn read(
-        &self,
-        ino: Ino,
-        offset: u64,
-        size: u32,
-        reply: impl FnOnce(Result<&[u8]>),
-    ) {
+    pub fn read(&self, ino: Ino, offset: u64, size: u32, reply: impl FnOnce(Result<&[u8]>)) {
         BUFFER.with_borrow_mut(|buf| {
             let size = size as usize;
             if buf.len() < size {
                 buf.resize(size, 0);
             }
-            let read = self.core.inode(ino).and_then(|inode| self.core.reader(&inode)).and_then(
-                |fd| {
+            let read =
+                self.core.inode(ino).and_then(|inode| self.core.reader(&inode)).and_then(|fd| {
                     let part = buf.get_mut(..size).ok_or(Errno::EIO)?;
                     copy::read_at(fd, part, offset)
-                },
-            );
+                });
             reply(read.and_then(|n| buf.get(..n).ok_or(Errno::EIO)));
         });
     }

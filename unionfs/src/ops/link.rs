@@ -25,7 +25,8 @@ impl Union {
         if standing.seen == Seen::Present {
             return Err(Errno::EEXIST);
         }
-        ensure_upper(&self.core, &inode, Need::Data)?;
+        ensure_upper(&self.core, &inode, Need::Metadata)?;
+        self.redirect_metacopy(&inode)?;
         ensure_upper(&self.core, &parent, Need::Data)?;
         let dir = self.core.upper_dir(&parent)?;
         {

@@ -13,7 +13,7 @@ use super::{Caller, Union};
 use crate::copyup::{Need, Staged, ensure_upper};
 use crate::error::Result;
 use crate::inode::{Cookie, DirMeta, Entry, InUpper, Ino, Inode, Listing, Seen};
-use crate::layer::{Over, Spot, UpperLayer, acl, marks};
+use crate::layer::{Over, UpperLayer, acl, marks};
 use crate::resolve::{self, Found, Standing};
 
 /// What to make.
@@ -90,8 +90,7 @@ impl Union {
         let dir = self.core.upper_dir(&parent)?;
         let meta = self.dir_meta(&parent, &dir)?;
         let plan = self.plan(caller, name, new, mode, &meta)?;
-        let over =
-            if standing.seen == Seen::Whiteout { Over::Whiteout } else { Over::Nothing };
+        let over = if standing.seen == Seen::Whiteout { Over::Whiteout } else { Over::Nothing };
         let (stat, file) = if over == Over::Nothing && self.is_direct(&plan, &meta) {
             make_directly(upper, &dir, name, &plan, mode)?
         } else {

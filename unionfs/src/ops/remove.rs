@@ -90,7 +90,7 @@ impl Union {
             return Ok(());
         }
         if self.core.stat(victim)?.nlink > 1 {
-            ensure_upper(&self.core, victim, Need::Data)?;
+            ensure_upper(&self.core, victim, Need::Metadata)?;
         }
         Ok(())
     }
@@ -131,12 +131,7 @@ impl Union {
     }
 
     /// Notes in the listing that a name is gone.
-    pub(super) fn unlist(
-        &self,
-        parent: &Arc<Inode>,
-        name: &OsStr,
-        before: Standing,
-    ) -> Result<()> {
+    pub(super) fn unlist(&self, parent: &Arc<Inode>, name: &OsStr, before: Standing) -> Result<()> {
         self.relist(parent, |l| {
             l.update(name, |e| {
                 e.seen = if before.below { Seen::Whiteout } else { Seen::Gone };

@@ -10,7 +10,7 @@ use sys::Errno;
 use super::Union;
 use crate::copyup::{Need, ensure_name, ensure_upper};
 use crate::error::{Result, best_effort};
-use crate::inode::{Cookie, Entry, Ino, Inode, Name, Seen};
+use crate::inode::{Cookie, Entry, Ino, Inode, Name, Place, Seen};
 use crate::layer::marks::Whiteouts;
 use crate::layer::tree::remove_tree;
 use crate::layer::{Over, Spot, marks};
@@ -48,9 +48,7 @@ impl Union {
         let to_parent = self.core.inode(names.to.0)?;
         let moved = self.victim(&from_parent, names.from.1)?;
         let replaced = match resolve::find(&self.core, &to_parent, names.to.1)? {
-            Some(found) => {
-                Some(resolve::enter(&self.core, &to_parent, names.to.1, found).0)
-            }
+            Some(found) => Some(resolve::enter(&self.core, &to_parent, names.to.1, found).0),
             None => None,
         };
         let done = self.rename_known(names, flags, &moved, replaced.as_ref());
@@ -82,7 +80,8 @@ impl Union {
         let others = replaced.filter(|_| exchange);
         for dir in [Some(moved), others].into_iter().flatten().filter(|i| i.is_dir()) {
             // A name of the upper can't say where the lower part is, unless by a redirect.
-            if !dir.place.read().lowers.is_empty() {
+            let place = dir.place.read();
+            if !place.lowers.is_empty() && !self.may_redirect(&place) {
                 return Err(Errno::EXDEV);
             }
         }
@@ -95,7 +94,8 @@ impl Union {
         let from = self.end(names.from)?;
         let to = self.end(names.to)?;
         ensure_name(&self.core, moved, &from.parent, from.name)?;
-        let from = End { standing: resolve::standing(&self.core, &from.parent, from.name)?, ..from };
+        let from =
+            End { standing: resolve::standing(&self.core, &from.parent, from.name)?, ..from };
         match (exchange, replaced) {
             (true, Some(other)) => self.exchange(from, to, moved, other),
             _ => self.move_over(from, to, moved, replaced),
@@ -247,6 +247,10 @@ impl Union {
         let upper = self.core.stack.upper()?;
         let object = Spot::At(Arc::clone(&from.dir), from.name.into());
         if moved.is_dir() {
+            let lower = moved.place.read().lowers.first().map(|l| Arc::clone(&l.path));
+            if let Some(path) = lower {
+                return self.redirect(&object, &path);
+            }
             if to.standing.below {
                 upper.set_opaque(&object)?;
             }
@@ -255,10 +259,34 @@ impl Union {
         if moved.kind == libc::S_IFREG && marks::dot_wh_hides(to.name).is_some() {
             upper.set_mark(&object, "literal", b"y")?;
         }
+        self.redirect_metacopy(moved)?;
         if moved.number != resolve::number_of(&self.core, &object.stat()?) {
             self.impure(&to.parent, &to.dir)?;
         }
         Ok(())
+    }
+
+    /// Whether a directory with a lower part can be renamed.
+    fn may_redirect(&self, place: &Place) -> bool {
+        let marks = self.core.stack.upper_opt().is_some_and(|u| u.dialect().prefix.is_some());
+        self.core.options.redirects && marks && place.lowers.iter().all(|l| !l.barrier)
+    }
+
+    /// Notes on an object of the upper where lower layers hold its lower part: the path of the topmost
+    /// one, which layers below it hold too or redirect further.
+    fn redirect(&self, object: &Spot, lower: &[u8]) -> Result<()> {
+        let path = [b"/", lower].concat();
+        self.core.stack.upper()?.set_mark(object, "redirect", &path)
+    }
+
+    /// A copy without data that gets another name needs to say where its data is.
+    pub(super) fn redirect_metacopy(&self, inode: &Arc<Inode>) -> Result<()> {
+        let place = inode.place.read();
+        if !place.metacopy {
+            return Ok(());
+        }
+        let lower = place.lowers.first().ok_or(Errno::EIO)?;
+        self.redirect(&self.core.upper_spot(inode, &place)?, &lower.path)
     }
 
     /// Marks a directory of the upper as holding copied-up objects.
@@ -298,7 +326,7 @@ fn check_kinds(moved: &Inode, replaced: &Inode) -> Result<()> {
 }
 
 /// Gives an object its new name, and returns the old one.
-fn replace_name(place: &mut crate::inode::Place, from: &End<'_>, to: &End<'_>) -> Option<Name> {
+fn replace_name(place: &mut Place, from: &End<'_>, to: &End<'_>) -> Option<Name> {
     let at = place.names.iter().position(|n| n.is(&from.parent, from.name));
     let old = at.map(|i| place.names.remove(i));
     place.names.push(Name::new(&to.parent, to.name, true));

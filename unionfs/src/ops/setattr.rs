@@ -47,7 +47,11 @@ impl Union {
         // The kernel asks for privileges to be dropped, and for nothing else (FATTR_KILL_SUIDGID, which
         // fuser doesn't pass on): a write follows.
         let only_privileges = change.is_empty();
-        let need = if change.size == Some(0) { Need::Truncated } else { Need::Data };
+        let need = match change.size {
+            Some(0) => Need::Truncated,
+            Some(_) => Need::Data,
+            None => Need::Metadata,
+        };
         ensure_upper(&self.core, &inode, need)?;
         let upper = self.core.stack.upper()?;
         if let Some(size) = change.size {
@@ -101,12 +105,7 @@ impl Union {
     }
 }
 
-fn set_mode(
-    upper: &crate::layer::UpperLayer,
-    inode: &Inode,
-    spot: &Spot,
-    mode: u32,
-) -> Result<()> {
+fn set_mode(upper: &crate::layer::UpperLayer, inode: &Inode, spot: &Spot, mode: u32) -> Result<()> {
     if inode.kind == libc::S_IFLNK {
         return Err(Errno::EOPNOTSUPP);
     }

@@ -69,7 +69,7 @@ impl Union {
         if flags & libc::XATTR_REPLACE != 0 {
             self.getxattr(ino, name)?;
         }
-        ensure_upper(&self.core, &inode, Need::Data)?;
+        ensure_upper(&self.core, &inode, Need::Metadata)?;
         let upper = self.core.stack.upper()?;
         {
             let place = inode.place.read();
@@ -90,7 +90,7 @@ impl Union {
             }
             r => r.map(drop)?,
         }
-        ensure_upper(&self.core, &inode, Need::Data)?;
+        ensure_upper(&self.core, &inode, Need::Metadata)?;
         let upper = self.core.stack.upper()?;
         {
             let place = inode.place.read();

@@ -62,8 +62,7 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
     for (i, at) in lowers.iter().enumerate().filter(|(_, at)| !at.barrier) {
         let fd = core.lower_dir(dir, i)?;
         let more = i + 1 < lowers.len();
-        let read =
-            ReadLayer { core, xattr_whiteouts: at.xattr_whiteouts, impure: false, more };
+        let read = ReadLayer { core, xattr_whiteouts: at.xattr_whiteouts, impure: false, more };
         let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
         merge.lower(i as u16, layer);
     }
@@ -95,7 +94,11 @@ impl ReadLayer<'_> {
                 number: self.core.numbers.of(dev, e.ino),
                 opaque: false,
             };
-            if self.needs_a_look(e.name, e.kind) { odd.push(raw) } else { out.objects.push(raw) }
+            if self.needs_a_look(e.name, e.kind) {
+                odd.push(raw)
+            } else {
+                out.objects.push(raw)
+            }
             Ok(())
         })
         .or_else(|e| if too_large { Ok(()) } else { Err(e) })?;

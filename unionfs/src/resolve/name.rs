@@ -150,6 +150,8 @@ struct Walk<'a> {
     lower_number: Option<u64>,
     metacopy: bool,
     redirect: Option<OsString>,
+    /// The first layer that an absolute redirect is followed in.
+    next_layer: u16,
     done: bool,
 }
 
@@ -169,6 +171,7 @@ fn walk(
         lower_number: None,
         metacopy: false,
         redirect: None,
+        next_layer: 0,
         done: false,
     };
     if look_in_upper {
@@ -203,14 +206,16 @@ impl Walk<'_> {
             }
             match self.redirect.take() {
                 Some(path) if path.as_bytes().first() == Some(&b'/') => {
-                    return self.through_redirect(path, at.layer);
+                    return self.through_redirect(path);
                 }
                 Some(sibling) => {
                     name = sibling;
                     only = None;
                 }
                 None if at.barrier => continue,
-                None if !self.metacopy && only.is_some_and(|o| !o.contains(&(i as u16))) => continue,
+                None if !self.metacopy && only.is_some_and(|o| !o.contains(&(i as u16))) => {
+                    continue;
+                }
                 None => {}
             }
             let fd = self.core.lower_dir(parent, i)?;
@@ -224,25 +229,25 @@ impl Walk<'_> {
         }
         match self.redirect.take() {
             Some(path) if !self.done && path.as_bytes().first() == Some(&b'/') => {
-                let next = lowers.last().map_or(0, |l| l.layer + 1);
-                self.through_redirect(path, next)
+                self.through_redirect(path)
             }
             _ => Ok(()),
         }
     }
 
-    /// Follows an absolute redirect through all layers from `layer` on.
-    fn through_redirect(&mut self, path: OsString, layer: u16) -> Result<()> {
+    /// Follows an absolute redirect through all layers below the one that holds it.
+    fn through_redirect(&mut self, path: OsString) -> Result<()> {
         let mut path: Arc<[u8]> = path.as_bytes().strip_prefix(b"/").unwrap_or_default().into();
         let count = self.core.stack.lowers().len() as u16;
-        for layer in layer..count {
+        for layer in self.next_layer..count {
             if self.done {
                 return Ok(());
             }
             if let Some(next) = self.redirect.take() {
                 path = next.as_bytes().strip_prefix(b"/").unwrap_or(next.as_bytes()).into();
             }
-            let child = LowerRef { layer, barrier: false, xattr_whiteouts: false, path: path.clone() };
+            let child =
+                LowerRef { layer, barrier: false, xattr_whiteouts: false, path: path.clone() };
             let Ok((dir, name)) = child.split() else { return Ok(()) };
             let fd = match self.core.stack.lower(layer)?.open_dir(dir) {
                 Ok(fd) => fd,
@@ -284,9 +289,8 @@ impl Walk<'_> {
         more: bool,
     ) -> Result<()> {
         let is_first = self.top.is_none();
-        let belongs = is_first
-            || self.metacopy && stat.is_file()
-            || !self.metacopy && stat.is_dir();
+        let belongs =
+            is_first || self.metacopy && stat.is_file() || !self.metacopy && stat.is_dir();
         if !belongs {
             self.done = true;
             return Ok(());
@@ -295,6 +299,7 @@ impl Walk<'_> {
         if let Some(mut at) = lower {
             at.barrier = stat.mount_root;
             at.xattr_whiteouts = marks.opaque == Opaque::Whiteouts;
+            self.next_layer = at.layer + 1;
             self.lowers.push(at);
         }
         if is_lower && stat.is_dir() && self.lower_number.is_none() {

@@ -8,9 +8,9 @@ use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use sys::stat::Stat;
 
@@ -63,7 +63,11 @@ impl Served {
     /// The first OPEN is answered with ENOSYS, and the kernel sends no other: it keeps pages and
     /// listings, which nobody changes behind its back.
     fn opened(&self, reply: ReplyOpen, flags: FopenFlags) {
-        if self.no_open { reply.error(fuser::Errno::ENOSYS) } else { reply.opened(NO_HANDLE, flags) }
+        if self.no_open {
+            reply.error(fuser::Errno::ENOSYS)
+        } else {
+            reply.opened(NO_HANDLE, flags)
+        }
     }
 }
 

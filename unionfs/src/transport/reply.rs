@@ -61,7 +61,8 @@ pub(super) fn file_type(kind: u32) -> FileType {
 
 fn system_time(t: Time) -> SystemTime {
     let whole = Duration::from_secs(t.sec.unsigned_abs());
-    let base = if t.sec < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    let base =
+        if t.sec < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
     base.and_then(|b| b.checked_add(Duration::from_nanos(t.nsec.into()))).unwrap_or(UNIX_EPOCH)
 }
 

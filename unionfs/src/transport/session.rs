@@ -56,15 +56,17 @@ impl Served {
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT;
         let add = |config: &mut KernelConfig, flags| {
             config.add_capabilities(flags).map_err(|missing| {
-                io::Error::other(format!("the kernel's FUSE lacks {missing:?}: Linux 4.20 or newer is needed"))
+                io::Error::other(format!(
+                    "the kernel's FUSE lacks {missing:?}: Linux 4.20 or newer is needed"
+                ))
             })
         };
         add(config, needed)?;
         add(config, welcome & offered)?;
         // Without an OPEN request O_TRUNC must come as a SETATTR, so ATOMIC_O_TRUNC is never asked
         // for.
-        self.no_open = offered
-            .contains(InitFlags::FUSE_NO_OPEN_SUPPORT | InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        self.no_open =
+            offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT | InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         if config.set_max_write(MAX_WRITE).is_err() {
             log::debug!("largest write stays as the kernel has it");
         }
