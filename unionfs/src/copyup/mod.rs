@@ -18,9 +18,8 @@ pub use staging::Staged;
 
 use crate::error::best_effort;
 use crate::inode::core::Fsync;
-use crate::inode::{Core, InUpper, Inode, Place};
+use crate::inode::{Core, InUpper, Inode, Place, index};
 use crate::layer::{LowerRef, Over, Spot, UpperLayer};
-use crate::resolve::index;
 
 /// How much of an object the upper must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

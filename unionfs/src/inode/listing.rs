@@ -103,7 +103,7 @@ impl Listing {
     }
 
     /// Returns the names that users see after a position, in order.
-    pub fn after<'a>(&'a self, cookie: Cookie) -> impl Iterator<Item = (&'a OsStr, &'a Entry)> {
+    pub fn after(&self, cookie: Cookie) -> impl Iterator<Item = (&OsStr, &Entry)> {
         let start = self.entries.as_slice().partition_point(|_, e| e.cookie <= cookie);
         let rest = self.entries.get_range(start..);
         rest.into_iter()

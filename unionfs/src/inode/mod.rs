@@ -2,6 +2,7 @@
 
 pub mod core;
 pub mod fds;
+pub mod index;
 pub mod listing;
 pub mod number;
 pub mod table;

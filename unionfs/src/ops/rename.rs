@@ -47,10 +47,8 @@ impl Union {
         let from_parent = self.core.inode(names.from.0)?;
         let to_parent = self.core.inode(names.to.0)?;
         let moved = self.victim(&from_parent, names.from.1)?;
-        let replaced = match resolve::find(&self.core, &to_parent, names.to.1)? {
-            Some(found) => Some(resolve::enter(&self.core, &to_parent, names.to.1, found).0),
-            None => None,
-        };
+        let replaced = resolve::find(&self.core, &to_parent, names.to.1)?
+            .map(|found| resolve::enter(&self.core, &to_parent, names.to.1, found).0);
         let done = self.rename_known(names, flags, &moved, replaced.as_ref());
         self.core.table.forget(moved.id, 1);
         if let Some(r) = replaced {

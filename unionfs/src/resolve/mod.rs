@@ -1,7 +1,6 @@
 //! Where a name lives; never writes. [`find`] follows one name through the layers, [`listing`]
 //! merges all names of a directory, [`enter`] makes an inode of what was found.
 
-pub mod index;
 pub mod listing;
 pub mod name;
 

@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 use sys::stat::Stat;
 use sys::{Errno, Result, xattr};
 
-use super::{Found, Lookup, index, listing, number_of};
-use crate::inode::{Core, InUpper, Inode, Seen};
+use super::{Found, Lookup, listing, number_of};
+use crate::inode::{Core, InUpper, Inode, Seen, index};
 use crate::layer::LowerRef;
 use crate::layer::marks::{self, Marks, Opaque};
 
