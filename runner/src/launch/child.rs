@@ -66,10 +66,6 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
     prctl::set_name(c"runner-init").step("name the first process")?;
     setsid().step("make a session")?;
     let trace = Trace::new(spec.trace);
-    // An answer also proves that the supervisor lived after the line that ties us to it.
-    let ToContainer::Joined = channel.expect()? else {
-        return Err(Error::new("build the container", "a message is missing"));
-    };
     bind_cpus(&spec.process.affinity)?;
     let mut build = Build {
         spec,
@@ -95,9 +91,7 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
 impl Build<'_> {
     fn apply(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::CgroupNamespace => {
-                unshare(CloneFlags::CLONE_NEWCGROUP).step("create cgroup namespace")
-            }
+            Step::CgroupNamespace => self.enter_cgroups(),
             Step::Hostname(name) => sethostname(name).step("set the host name"),
             Step::Loopback => loopback(),
             Step::Root => self.attach_root(),
@@ -122,6 +116,15 @@ impl Build<'_> {
 
     fn root(&self) -> Result<&OwnedFd> {
         self.root.as_ref().ok_or_else(|| Error::new("build the container", "it has no root yet"))
+    }
+
+    /// Waits until the supervisor has put us into our cgroups, and makes them the top of what we see.
+    fn enter_cgroups(&mut self) -> Result<()> {
+        // That it answers proves that it lived after we had tied ourselves to it.
+        let ToContainer::Joined = self.channel.expect()? else {
+            return Err(Error::new("build the container", "a message is missing"));
+        };
+        unshare(CloneFlags::CLONE_NEWCGROUP).step("create cgroup namespace")
     }
 
     fn attach_root(&mut self) -> Result<()> {

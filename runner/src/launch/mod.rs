@@ -53,9 +53,7 @@ pub(crate) fn launch(spec: Spec, cgroup: &Decision, store: &Store, strict: bool)
 
 /// Makes the directories that the container needs on the host.
 fn prepare(container: &Container, spec: &Spec) -> Result<()> {
-    for name in ["root", "shim", "scratch"] {
-        container.make_dir(name)?;
-    }
+    container.make_dirs()?;
     let Upper::Kept { upper, work } = &spec.root.upper else { return Ok(()) };
     std::fs::create_dir(work).map_err(|e| {
         Error::new("create work directory", e)

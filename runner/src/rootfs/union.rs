@@ -136,7 +136,7 @@ pub(crate) fn attach(union: Union, spec: &Spec) -> Result<OwnedFd> {
             mount(Some("overlay"), &at, Some("overlay"), MsFlags::MS_NODEV, Some(options))
                 .map_err(|e| {
                     Error::new("mount overlay", e)
-                        .hint("this kernel can't merge these layers: use --driver unionfs")
+                        .hint("the kernel can't merge these layers (without root, not those with mounts below): use --driver unionfs")
                 })?;
             open_path(at.as_os_str())
         }

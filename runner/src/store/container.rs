@@ -15,6 +15,10 @@ use crate::store::remove::remove_tree;
 /// File that lists what must go with the container though it is elsewhere: a letter, a path, a NUL.
 const ELSEWHERE: &str = "elsewhere";
 
+/// Directories of a container: where the merged root and the figures are attached, and what is
+/// thrown away.
+const DIRECTORIES: [&str; 3] = ["root", "shim", "scratch"];
+
 /// What is elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Elsewhere {
@@ -46,10 +50,13 @@ impl Container {
         Container { dir, _lock: lock }
     }
 
-    /// Makes a directory in the state directory.
-    pub(crate) fn make_dir(&self, name: &str) -> Result<()> {
-        let path = self.dir.join(name);
-        fs::create_dir(&path).step_at("create directory", path)
+    /// Makes the directories that every container has.
+    pub(crate) fn make_dirs(&self) -> Result<()> {
+        for name in DIRECTORIES {
+            let path = self.dir.join(name);
+            fs::create_dir(&path).step_at("create directory", path)?;
+        }
+        Ok(())
     }
 
     /// Notes something that must go with the container, so that a later start finds it if this
@@ -68,6 +75,21 @@ impl Container {
     /// # Preconditions
     /// The container's processes have ended.
     pub(crate) fn clear(self, identity: &Identity) -> Result<()> {
+        self.empty(identity)?;
+        // Without its lock the directory would look like a leftover, to be removed by another start.
+        let store = self.dir.ancestors().nth(2).unwrap_or(Path::new("/"));
+        let _guard = super::lock_all(store)?;
+        remove_tree(&self.dir, identity)
+    }
+
+    /// As [`Container::clear`], for whoever holds the lock of the whole store.
+    pub(super) fn clear_locked(self, identity: &Identity) -> Result<()> {
+        self.empty(identity)?;
+        remove_tree(&self.dir, identity)
+    }
+
+    /// Removes all but the directory and its lock, the list of what is elsewhere last.
+    fn empty(&self, identity: &Identity) -> Result<()> {
         let noted = fs::read(self.dir.join(ELSEWHERE)).unwrap_or_default();
         for line in noted.split(|&b| b == 0) {
             let Some((kind, path)) = line.split_first() else { continue };
@@ -77,7 +99,10 @@ impl Container {
                 _ => remove_tree(path, identity)?,
             }
         }
-        remove_tree(&self.dir, identity)
+        for name in DIRECTORIES {
+            remove_tree(&self.dir.join(name), identity)?;
+        }
+        Ok(())
     }
 }
 

@@ -51,8 +51,7 @@ impl Store {
         private_dir(&self.dir)?;
         private_dir(&all)?;
         // Between the making of a directory and its lock nobody may take it for a leftover.
-        let _guard = lock(&self.dir.join("lock"), FlockArg::LockExclusive)?
-            .ok_or_else(|| Error::new("lock state directory", "it is locked").at(&self.dir))?;
+        let _guard = lock_all(&self.dir)?;
         self.sweep(identity);
         let dir = self.container_dir(id);
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
@@ -75,7 +74,7 @@ impl Store {
             match lock(&entry.path().join("lock"), FlockArg::LockExclusiveNonblock) {
                 Ok(Some(held)) => {
                     let stale = Container::new(entry.path(), held);
-                    best_effort("clear a killed container", stale.clear(identity));
+                    best_effort("clear a killed container", stale.clear_locked(identity));
                 }
                 Ok(None) => {}
                 Err(e) if e.is(nix::errno::Errno::ENOENT) => {}
@@ -83,6 +82,12 @@ impl Store {
             }
         }
     }
+}
+
+/// Waits until nobody else makes or removes containers.
+fn lock_all(store: &Path) -> Result<Flock<fs::File>> {
+    lock(&store.join("lock"), FlockArg::LockExclusive)?
+        .ok_or_else(|| Error::new("lock state directory", "it is locked").at(store))
 }
 
 /// Returns the state directory of this user.
