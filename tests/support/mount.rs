@@ -150,8 +150,11 @@ fn watch(pid: i32) -> mpsc::Sender<()> {
     done
 }
 
-/// Unmounts.
-fn unmount_when_free(point: &Path) -> Result<(), Errno> {
+/// Unmounts, as umount(8) does.
+///
+/// # Errors
+/// Those of umount2(2); `EBUSY` only if it lasts.
+pub fn unmount_when_free(point: &Path) -> Result<(), Errno> {
     while_busy(|| umount2(point, MntFlags::UMOUNT_NOFOLLOW))
 }
 

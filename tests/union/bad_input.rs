@@ -165,7 +165,7 @@ fn end(point: &Path) {
     // Relative mount points show as they were typed.
     let daemon = support::process::daemon_of(point)
         .or_else(|| support::process::daemon_of(Path::new(point.file_name().expect("a name"))));
-    nix::mount::umount(point).expect("unmount");
+    support::mount::unmount_when_free(point).expect("unmount");
     if let Some(pid) = daemon {
         assert!(support::process::reap(pid).is_some(), "the daemon ends");
     }

@@ -236,6 +236,6 @@ fn colons_commas_and_backslashes_in_paths_are_escaped() {
     append(&point.join("f"), "y");
     assert_eq!((get(&upper.join("f")), work.exists()), ("xy".into(), true));
     let daemon = support::process::daemon_of(&point).expect("a daemon");
-    nix::mount::umount(&point).expect("unmount");
+    support::mount::unmount_when_free(&point).expect("unmount");
     assert!(support::process::reap(daemon).is_some());
 }

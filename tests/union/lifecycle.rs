@@ -98,7 +98,7 @@ only_ours! {
         for _ in 0..100 {
             // Mounted again at once, while the daemon before still ends.
             let before = u.take_mount();
-            nix::mount::umount(u.root()).expect("unmount");
+            support::mount::unmount_when_free(u.root()).expect("unmount");
             u.mount();
             assert_eq!(get(&u.path("f")), "x");
             drop_ended(before);
