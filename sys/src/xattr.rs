@@ -51,19 +51,30 @@ pub fn get_into(at: Target<'_>, name: &OsStr, buf: &mut [u8]) -> Result<usize> {
     Errno::result(n).map(|n| n as usize)
 }
 
+/// Returns the value of `name`.
+///
+/// # Errors
+/// `ENODATA`: no such attribute. `EOPNOTSUPP`: the file system has no attributes of this kind.
+pub fn value(at: Target<'_>, name: &OsStr) -> Result<Vec<u8>> {
+    let mut short = [0u8; 256];
+    match get_into(at, name, &mut short) {
+        Ok(n) => Ok(short.get(..n).unwrap_or_default().to_vec()),
+        Err(Errno::ERANGE) => {
+            let mut long = vec![0u8; SIZE_MAX];
+            let n = get_into(at, name, &mut long)?;
+            long.truncate(n);
+            Ok(long)
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// Returns the value of `name`, or `None` where there is no such attribute or no support for any.
 pub fn get(at: Target<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
-    let mut buf = vec![0u8; 256];
-    loop {
-        match get_into(at, name, &mut buf) {
-            Ok(n) => {
-                buf.truncate(n);
-                return Ok(Some(buf));
-            }
-            Err(Errno::ENODATA | Errno::EOPNOTSUPP) => return Ok(None),
-            Err(Errno::ERANGE) if buf.len() < SIZE_MAX => buf.resize(SIZE_MAX, 0),
-            Err(e) => return Err(e),
-        }
+    match value(at, name) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

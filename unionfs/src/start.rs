@@ -84,6 +84,7 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
         options: config.options.clone(),
         escape: Escape(prefix),
         uuids,
+        own: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
         opens_all: sys::process::has_capability(sys::process::CAP_DAC_OVERRIDE),
     };
     let root = root(&core).map_err(|e| StartError::Io("look at the layers' roots", e.into()))?;

@@ -63,6 +63,8 @@ pub struct Core {
     pub uuids: Vec<[u8; 16]>,
     /// Every file of the daemon's owner can be opened whatever its mode (`CAP_DAC_OVERRIDE`).
     pub opens_all: bool,
+    /// The daemon's own user and group, which new objects get by themselves.
+    pub own: (u32, u32),
 }
 
 impl Core {

@@ -187,9 +187,9 @@ impl Union {
     /// Whether the object can be made at its place at once: the daemon's own identity gives it the
     /// right owner.
     fn is_direct(&self, plan: &Plan<'_>, meta: &DirMeta) -> bool {
-        let daemon = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-        let gid = if meta.mode & libc::S_ISGID != 0 { meta.gid } else { daemon.1 };
-        !plan.literal && (plan.uid, plan.gid) == (daemon.0, gid)
+        let (uid, gid) = self.core.own;
+        let gid = if meta.mode & libc::S_ISGID != 0 { meta.gid } else { gid };
+        !plan.literal && (plan.uid, plan.gid) == (uid, gid)
     }
 }
 

@@ -26,15 +26,12 @@ impl Union {
             return Err(Errno::ENODATA);
         }
         let spot = self.core.spot(&inode, &place)?;
-        match sys::xattr::get(spot.xattrs(), &self.core.escape.to_disk(name))? {
-            Some(value) => Ok(value),
+        match sys::xattr::value(spot.xattrs(), &self.core.escape.to_disk(name)) {
             // A layer without ACLs has none, which is no error: else nobody but root got access.
-            None if name.as_bytes().starts_with(b"system.posix_acl_") => Err(Errno::ENODATA),
-            // Tells an attribute that is not there from one that can't be.
-            None => match sys::xattr::get_into(spot.xattrs(), name, &mut []) {
-                Ok(_) => Err(Errno::ENODATA),
-                Err(e) => Err(e),
-            },
+            Err(Errno::EOPNOTSUPP) if name.as_bytes().starts_with(b"system.posix_acl_") => {
+                Err(Errno::ENODATA)
+            }
+            r => r,
         }
     }
 
