@@ -13,12 +13,17 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record) {
         let level = record.level().as_str().to_ascii_lowercase();
-        let line = format!("procfs-shim: {level}: {}\n", record.args());
-        // There is nobody to tell that nobody can be told.
-        drop(std::io::stderr().write_all(line.as_bytes()));
+        say(&format!("{level}: {}", record.args()));
     }
 
     fn flush(&self) {}
+}
+
+/// Writes a line for whoever asked.
+pub(crate) fn say(line: &str) {
+    let line = format!("procfs-shim: {line}\n");
+    // There is nobody to tell that nobody can be told.
+    drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
 /// Makes log lines of `level` and above appear; a second call only changes the level.

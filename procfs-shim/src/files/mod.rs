@@ -55,7 +55,13 @@ fn cpuinfo(view: &View) -> Result<Content, ReadError> {
 
 fn stat(view: &View) -> Result<Content, ReadError> {
     let cpus = view.cpus()?;
-    let Some(account) = view.account(&cpus)? else { return Ok(Content::Host) };
+    let Some(account) = view.account(&cpus)? else {
+        if cpus.cpus.len() == view.host().online()?.len() {
+            return Ok(Content::Host);
+        }
+        let host = view.host().text(HostFile::Stat)?;
+        return Ok(Content::Text(stat::render_machine(&host, &cpus)));
+    };
     let counts = view.load().unwrap_or_default().counts;
     let seen = stat::Seen { cpus: &cpus, account, btime: view.btime()?, counts };
     Ok(Content::Text(stat::render(&seen)))

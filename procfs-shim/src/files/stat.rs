@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::host::USER_HZ;
+use crate::host::cpulist::CpuId;
 use crate::view::cpu::CpuView;
 use crate::view::load::Counts;
 use crate::view::meter::CpuAccount;
@@ -57,6 +58,36 @@ pub fn render(seen: &Seen) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// Renders the machine's own figures for a reader whose time nobody counts, but who may not use each
+/// processor: the lines of those that the view allows, and their sums.
+pub fn render_machine(host: &str, cpus: &CpuView) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut sums: Vec<u64> = Vec::new();
+    for line in host.lines() {
+        let Some((cpu, figures)) = cpu_line(line) else { continue };
+        let Some(shown) = cpus.shown(cpu) else { continue };
+        lines.push(format!("cpu{} {figures}", shown.number.0));
+        let figures = figures.split_ascii_whitespace().map(|f| f.parse().unwrap_or(0));
+        for (column, figure) in figures.enumerate() {
+            match sums.get_mut(column) {
+                Some(sum) => *sum = sum.saturating_add(figure),
+                None => sums.push(figure),
+            }
+        }
+    }
+    let sums: Vec<String> = sums.iter().map(u64::to_string).collect();
+    let head = format!("cpu  {}", sums.join(" "));
+    let tail = host.lines().filter(|l| !l.starts_with("cpu"));
+    let all = std::iter::once(head.as_str()).chain(lines.iter().map(String::as_str)).chain(tail);
+    all.flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()
+}
+
+/// Returns number and figures of a line of one processor.
+fn cpu_line(line: &str) -> Option<(CpuId, &str)> {
+    let (number, figures) = line.strip_prefix("cpu")?.split_once(' ')?;
+    Some((CpuId(number.parse().ok()?), figures))
+}
+
 impl Ticks {
     fn of(account: &CpuAccount) -> Ticks {
         Ticks {
@@ -85,5 +116,21 @@ fn push(text: &mut String, name: &str, t: &Ticks) {
     // Writing to a string has no failure.
     if writeln!(text, "{name} {user} {nice} {system} {idle} 0 0 0 0 0 0").is_err() {
         log::debug!("{name} was not written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::ONE_CPU;
+    use crate::view::cpu::ShownCpu;
+
+    #[test]
+    fn the_machine_s_lines_are_kept_and_added_up() {
+        let host = "cpu  9 9 9\ncpu0 1 2 3\ncpu1 4 5 6\ncpu10 7 8 9\nintr 5\nbtime 7\n";
+        let shown = |n| ShownCpu { number: CpuId(n), host: CpuId(n) };
+        let cpus = CpuView { cpus: vec![shown(1), shown(10)], capacity: ONE_CPU };
+        let text = String::from_utf8(render_machine(host, &cpus)).unwrap();
+        assert_eq!(text, "cpu  11 13 15\ncpu1 4 5 6\ncpu10 7 8 9\nintr 5\nbtime 7\n");
     }
 }

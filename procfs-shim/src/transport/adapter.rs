@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
@@ -38,6 +39,22 @@ pub(super) struct Adapter {
     warned: Mutex<HashSet<(&'static str, String)>>,
 }
 
+/// Files opened since the start. In statics, as a signal's answer knows no file system.
+static OPENS: AtomicU64 = AtomicU64::new(0);
+static FALLBACKS: AtomicU64 = AtomicU64::new(0);
+
+/// What was served since the start.
+pub(super) struct Counters {
+    pub(super) opens: u64,
+    pub(super) fallbacks: u64,
+}
+
+/// Returns what was served since the start.
+pub(super) fn counters() -> Counters {
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Counters { opens: of(&OPENS), fallbacks: of(&FALLBACKS) }
+}
+
 /// How many different warnings are told apart.
 const MOST_WARNINGS: usize = 256;
 
@@ -56,11 +73,16 @@ impl Adapter {
     fn content(&self, row: &'static Row, reader: u32) -> Result<Vec<u8>, Errno> {
         let made = self.views.of(Pid(reader)).and_then(|view| (row.render)(&view));
         log::debug!("open {} for process {reader}: {}", row.path, outcome(&made));
+        OPENS.fetch_add(1, Ordering::Relaxed);
         match made {
             Ok(Content::Text(text)) => return Ok(text),
             Ok(Content::Host) => {}
+            Err(cause) if self.views.is_gone(&cause) => {
+                return Err(Errno::from_i32(cause.errno() as i32));
+            }
             Err(cause) => self.warn_once(row.path, cause),
         }
+        FALLBACKS.fetch_add(1, Ordering::Relaxed);
         let host = self.views.host().text(row.fallback).map(String::into_bytes);
         host.map_err(|e| Errno::from_i32(e.errno() as i32))
     }
@@ -185,7 +207,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.handles.remove(fh);
-        reply.ok();
+        reply.ok()
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
@@ -212,7 +234,7 @@ impl Filesystem for Adapter {
                 break;
             }
         }
-        reply.ok();
+        reply.ok()
     }
 
     fn access(&self, _req: &Request, _ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {

@@ -2,7 +2,7 @@
 
 use daemon::{Mount, MountRequest, Ready, ServeOptions};
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, Counters};
 use crate::error::StartError;
 use crate::view::Views;
 
@@ -26,5 +26,8 @@ pub fn serve(
 }
 
 fn statistics() {
-    log::info!("alive");
+    let Counters { opens, fallbacks } = super::adapter::counters();
+    crate::logger::say(&format!(
+        "{opens} files opened, {fallbacks} of them as the machine has them"
+    ));
 }

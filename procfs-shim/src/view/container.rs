@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::cpu::{CpuRules, CpuView};
 use super::load::Load;
 use super::meter::Meter;
 use super::processes::{ProcessSum, Summed};
@@ -12,7 +13,9 @@ use crate::cgroup::memory::MemoryGroup;
 use crate::cgroup::tasks::TaskGroup;
 use crate::cgroup::{Controller, Hierarchy, Level, Membership};
 use crate::error::ReadError;
+use crate::host::cpulist::CpuList;
 use crate::host::held::HeldFile;
+use crate::host::parse;
 use crate::host::process::{NamespaceId, Pid, Process, Processes, StartTime};
 use crate::host::{self, USER_HZ};
 
@@ -25,6 +28,7 @@ pub struct Init {
     pid: Pid,
     start: StartTime,
     cgroup: HeldFile,
+    stat: HeldFile,
     /// Its pid namespace, where that is not the daemon's own.
     namespace: Option<NamespaceId>,
     /// How much later its clock runs than the daemon's, in nanoseconds.
@@ -83,9 +87,18 @@ impl Init {
             pid: process.pid(),
             start: StartTime(process.stat()?.start),
             cgroup: process.hold("cgroup")?,
+            stat: process.hold("stat")?,
             namespace: theirs.filter(|_| theirs != ours),
             clock_offset: process.boottime_offset()? - own.boottime_offset()?,
         })
+    }
+
+    /// Returns the text of its cgroup file, or `None` once it has ended: v1 shows a zombie in the root
+    /// of each hierarchy.
+    fn membership(&self) -> Option<String> {
+        let text = self.cgroup.text().ok()?;
+        let stat = parse::pid_stat(&self.stat.text().ok()?).ok()?;
+        (!matches!(stat.state, 'Z' | 'X')).then_some(text)
     }
 
     /// Number and start: the identity of the process.
@@ -136,10 +149,10 @@ impl Container {
     pub fn groups(&self, tree: &Hierarchy, shared: Shared) -> Result<Arc<Groups>, ReadError> {
         let known = self.groups.read();
         let Identity::Init(init) = &self.identity else { return Ok(known.1.clone()) };
-        let now = match init.cgroup.text() {
-            Ok(text) if text != known.0 => text,
-            _ => return Ok(known.1.clone()),
-        };
+        if init.cgroup.text().as_ref() == Ok(&known.0) {
+            return Ok(known.1.clone());
+        }
+        let Some(now) = init.membership() else { return Ok(known.1.clone()) };
         drop(known);
         let membership = Membership::parse(&now)?.of_container();
         let groups = Arc::new(Groups::open(tree, &membership, shared)?);
@@ -155,7 +168,7 @@ impl Container {
     /// Whether its init lives, or there is none to ask.
     pub fn is_alive(&self) -> bool {
         match &self.identity {
-            Identity::Init(init) => init.cgroup.text().is_ok(),
+            Identity::Init(init) => init.membership().is_some(),
             Identity::Cgroup(_) => true,
         }
     }
@@ -214,7 +227,11 @@ impl Container {
 }
 
 impl Groups {
-    fn open(tree: &Hierarchy, at: &Membership, shared: Shared) -> Result<Groups, ReadError> {
+    /// Opens the cgroups at `at`; what is also in `shared` is not the container's own.
+    ///
+    /// # Errors
+    /// A cgroup is gone, or a file can't be opened.
+    pub fn open(tree: &Hierarchy, at: &Membership, shared: Shared) -> Result<Groups, ReadError> {
         let levels = |c| levels_of(tree, at, c);
         let own = |c| is_own(at.path(tree, c), shared.and_then(|s| s.path(tree, c)));
         let mut groups = Groups::default();
@@ -240,6 +257,17 @@ impl Groups {
             groups.offer_time(&tree.levels(path)?)?;
         }
         Ok(groups)
+    }
+
+    /// Returns the processors to show, of those that the machine has on.
+    ///
+    /// # Errors
+    /// `ENODEV`: the cgroup is gone.
+    pub fn cpus(&self, online: &CpuList, rules: &CpuRules) -> Result<CpuView, ReadError> {
+        let set = self.cpuset.as_ref().map(CpusetGroup::cpus).transpose()?;
+        let allowed = set.map(|s| s.intersection(online)).filter(|s| !s.is_empty());
+        let quota = self.quota.as_ref().map_or(Ok(None), QuotaGroup::smallest)?;
+        Ok(CpuView::of(allowed.as_ref().unwrap_or(online), quota, rules))
     }
 
     /// Takes the first cgroup that is the container's own for its threads.

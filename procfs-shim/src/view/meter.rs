@@ -34,6 +34,11 @@ impl Meter {
         let share = self.capacity.unwrap_or(capacity);
         let granted = u128::from(stretch) * u128::from(share.0) / 1_000_000_000;
         self.granted = self.granted.saturating_add(u64::try_from(granted).unwrap_or(u64::MAX));
+        if self.capacity.is_none() {
+            // A cgroup that is older than its container has used more already than the container
+            // ever had; without this, idle would stand still for as long as that took.
+            self.granted = self.granted.max(used.total());
+        }
         self.capacity = Some(capacity);
         self.until = self.until.max(age);
         let account = &mut self.account;

@@ -10,6 +10,8 @@ pub mod processes;
 
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use crate::cgroup::{Controller, CpuTimes, Hierarchy, Membership};
 use crate::error::ReadError;
 use crate::host::Host;
@@ -114,6 +116,13 @@ impl Views {
         &self.host
     }
 
+    /// Whether an error says that the one container that is served has ended: there is nobody left
+    /// whom the machine's figures could serve.
+    pub fn is_gone(&self, cause: &ReadError) -> bool {
+        let ended = matches!(cause, ReadError::Io(_, Errno::ENODEV | Errno::ESRCH));
+        ended && matches!(self.whose, Whose::One(..))
+    }
+
     /// Takes a sample of each container's load.
     pub fn sample(&self) {
         let containers = match &self.whose {
@@ -126,9 +135,20 @@ impl Views {
         let each = (SAMPLE_BUDGET / containers.len().max(1)).max(16);
         for container in containers {
             match container.groups(&self.tree, self.shared()) {
-                Ok(groups) => load::sample(&container, &groups, self.host.processes(), each),
+                Ok(groups) => {
+                    load::sample(&container, &groups, self.host.processes(), each);
+                    self.note_capacity(View { views: self, container, groups });
+                }
                 Err(e) => log::debug!("sample of a container's load: {e}"),
             }
+        }
+    }
+
+    /// Reads a container's processor time, so that a change of its capacity is known within seconds
+    /// although nobody asks.
+    fn note_capacity(&self, view: View) {
+        if let Err(e) = view.cpus().and_then(|cpus| view.account(&cpus)) {
+            log::debug!("sample of a container's processor time: {e}");
         }
     }
 
@@ -181,15 +201,7 @@ impl View<'_> {
     /// # Errors
     /// A file can't be read.
     pub fn cpus(&self) -> Result<CpuView, ReadError> {
-        let mut allowed = self.host().online()?;
-        if let Some(cpuset) = &self.groups.cpuset {
-            let set = cpuset.cpus()?.intersection(&allowed);
-            if !set.is_empty() {
-                allowed = set;
-            }
-        }
-        let quota = self.groups.quota.as_ref().map_or(Ok(None), |q| q.smallest())?;
-        Ok(CpuView::of(&allowed, quota, &self.views.rules.cpu))
+        self.groups.cpus(&self.host().online()?, &self.views.rules.cpu)
     }
 
     /// Returns the time of its processors; `None` if that is the whole machine's.

@@ -1,0 +1,127 @@
+//! The daemon under test: started, waited for without sleeping, and gone at the end.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+/// The program, built from this tree.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_procfs-shim-under-test");
+
+/// A running daemon and its mount.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+/// A directory whose mounts are seen in mount namespaces that were made before them.
+#[derive(Debug)]
+pub(crate) struct SharedDir(tempfile::TempDir);
+
+impl SharedDir {
+    /// Makes one.
+    pub(crate) fn new() -> SharedDir {
+        let dir = SharedDir(directory());
+        let none = None::<&str>;
+        mount(Some("none"), dir.path(), Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
+        mount(none, dir.path(), none, MsFlags::MS_SHARED, none).expect("make it shared");
+        dir
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SharedDir {
+    fn drop(&mut self) {
+        if let Err(e) = umount2(self.path(), MntFlags::MNT_DETACH) {
+            eprintln!("unmount {}: {e}", self.path().display());
+        }
+    }
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("shim-test-").tempdir().expect("a directory")
+}
+
+impl Shim {
+    /// Starts it with these arguments before the mount point; returns when the mount is live.
+    pub(crate) fn start<A: AsRef<OsStr>>(args: &[A]) -> Shim {
+        Shim::start_at(directory(), args)
+    }
+
+    /// Starts it below a shared directory.
+    pub(crate) fn start_in<A: AsRef<OsStr>>(shared: &SharedDir, args: &[A]) -> Shim {
+        let dir = tempfile::tempdir_in(shared.path()).expect("a directory");
+        Shim::start_at(dir, args)
+    }
+
+    fn start_at<A: AsRef<OsStr>>(dir: tempfile::TempDir, args: &[A]) -> Shim {
+        // The pipe of its standard output becomes the descriptor to announce on: made so, no other
+        // test that starts a process at the same moment passes it on.
+        let mut child = Command::new("sh")
+            .args(["-c", "exec \"$0\" --ready-fd 3 \"$@\" 3>&1 >/dev/null", PROGRAM])
+            .args(args)
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start the daemon");
+        let mut byte = [0; 1];
+        let live = child.stdout.as_mut().expect("a pipe").read(&mut byte).expect("read it") == 1;
+        let shim = Shim { child, dir };
+        if !live {
+            panic!("the daemon did not start: {}", shim.end());
+        }
+        shim
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file of the mount.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Reads a file of the mount as this process.
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    /// Ends it and returns what it wrote to standard error.
+    pub(crate) fn end(mut self) -> String {
+        self.unmount();
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut said).expect("read what the daemon said");
+        }
+        said
+    }
+
+    fn unmount(&mut self) {
+        // Lazily: a container that is still there has its files bound. It may be unmounted already.
+        if let Err(e) = umount2(self.dir.path(), MntFlags::MNT_DETACH) {
+            eprintln!("unmount {}: {e}", self.dir.path().display());
+        }
+        for done in [self.child.kill(), self.child.wait().map(drop)] {
+            if let Err(e) = done {
+                eprintln!("end of the daemon: {e}");
+            }
+        }
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
