@@ -44,6 +44,8 @@ pub enum ReadError {
     UnknownReader,
     /// No mounted hierarchy has this controller.
     NoController(&'static str),
+    /// The container has no cgroup of its own that counts this.
+    NotCounted(&'static str),
     /// The cgroup of a process lies outside of what is mounted here.
     OutsideHierarchy(String),
 }
@@ -59,9 +61,10 @@ impl ReadError {
         match self {
             ReadError::Io(_, e) => *e,
             ReadError::UnknownReader => Errno::ESRCH,
-            ReadError::Parse(..) | ReadError::NoController(_) | ReadError::OutsideHierarchy(_) => {
-                Errno::EIO
-            }
+            ReadError::Parse(..)
+            | ReadError::NoController(_)
+            | ReadError::NotCounted(_)
+            | ReadError::OutsideHierarchy(_) => Errno::EIO,
         }
     }
 }
@@ -78,6 +81,9 @@ impl fmt::Display for ReadError {
             }
             ReadError::NoController(name) => {
                 write!(f, "no mounted cgroup hierarchy has the controller {name}")
+            }
+            ReadError::NotCounted(what) => {
+                write!(f, "the container has no cgroup of its own that counts {what}")
             }
             ReadError::OutsideHierarchy(path) => {
                 write!(f, "the cgroup {path} lies outside of the mounted hierarchy")

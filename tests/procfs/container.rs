@@ -13,6 +13,9 @@ use support::privilege::{Missing, root};
 /// Where v1 controllers are mounted on the machines that these tests know.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
+/// Where the unified hierarchy is mounted beside them.
+pub(crate) const UNIFIED: &str = "/sys/fs/cgroup/unified";
+
 /// What limits a container.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
@@ -56,6 +59,11 @@ impl Cgroups {
         for controller in ["memory", "cpu", "cpuacct", "cpuset"] {
             let dir = Path::new(CGROUPS).join(controller).join(&name);
             fs::create_dir(&dir).expect("make a cgroup");
+            groups.dirs.push(dir);
+        }
+        if Path::new(UNIFIED).join("cgroup.procs").exists() {
+            let dir = Path::new(UNIFIED).join(&name);
+            fs::create_dir(&dir).expect("make a unified cgroup");
             groups.dirs.push(dir);
         }
         let (memory, cpu, cpuset) = (&groups.dirs[0], &groups.dirs[1], &groups.dirs[3]);

@@ -6,7 +6,7 @@ use procfs_shim::host::parse;
 use support::privilege::{Missing, installed, root};
 use support::require;
 
-use crate::container::{Container, Limits, Namespaces, v1_controllers};
+use crate::container::{Container, Limits, Namespaces, UNIFIED, v1_controllers};
 use crate::shim::{SharedDir, Shim};
 
 const MIB: u64 = 1 << 20;
@@ -160,6 +160,74 @@ fn a_cpuset_changed_live_is_seen_in_each_file() {
     assert_eq!(container.sh(seen), "1\n1\n1\n1\n1\n");
     container.groups().limit_cpus("0-1");
     assert_eq!(container.sh(seen), "0-1\n2\n2\n2\n0-1\n");
+}
+
+#[test]
+fn each_way_to_count_processors_agrees() {
+    require!(
+        "each_way_to_count_processors_agrees",
+        fuse(),
+        v1_controllers(),
+        installed("lscpu"),
+        installed("getconf")
+    );
+    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    let cpus: &'static str = last.to_string().leak();
+    let shim = Shim::start(&no_args());
+    let limits = Limits { cpus: Some(cpus), ..Limits::default() };
+    let container = Container::start(shim.path(), &limits, Namespaces::Own);
+    let dir = shim.file("sys/devices/system/cpu");
+    container.sh(&format!("mount --bind {} /sys/devices/system/cpu", dir.display()));
+    let counts = container.sh("nproc; nproc --all; getconf _NPROCESSORS_CONF; getconf _NPROCESSORS_ONLN; ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l; lscpu | sed -n 's/^CPU(s): *//p'");
+    assert_eq!(counts, "1\n1\n1\n1\n1\n1\n");
+    let lists = container.sh("cd /sys/devices/system/cpu; cat online present possible; cat cpu*/topology/core_siblings_list; lscpu | sed -n 's/^On-line CPU(s) list: *//p'");
+    assert_eq!(lists, format!("{cpus}\n").repeat(5));
+    // The number is the kernel's, so a thread can be bound to it.
+    container.sh(&format!("taskset -c {cpus} true"));
+    let names = container.sh("ls /sys/devices/system/cpu");
+    let mut once: Vec<&str> = names.lines().collect();
+    once.dedup();
+    assert_eq!(once.len(), names.lines().count(), "each name once: {names}");
+}
+
+#[test]
+fn pressure_is_the_cgroup_s_own() {
+    let has = || match Path::new(UNIFIED).join("cgroup.procs").exists()
+        && Path::new("/proc/pressure/cpu").exists()
+    {
+        true => Ok(()),
+        false => Err(Missing::Kernel("no unified hierarchy with pressure beside v1".into())),
+    };
+    require!("pressure_is_the_cgroup_s_own", fuse(), v1_controllers(), has());
+    let shim = Shim::start(&no_args());
+    let container = Container::start(shim.path(), &Limits::default(), Namespaces::Own);
+    let total = |text: &str| {
+        let word = text.split_ascii_whitespace().find_map(|w| w.strip_prefix("total="));
+        word.and_then(|w| w.parse::<u64>().ok()).expect("a total")
+    };
+    for resource in ["cpu", "memory", "io"] {
+        let ours =
+            container.sh(&format!("cat {}", shim.file("proc/pressure").join(resource).display()));
+        let host = std::fs::read_to_string(format!("/proc/pressure/{resource}")).unwrap();
+        assert!(ours.starts_with("some avg10="), "{ours}");
+        assert!(total(&ours) < total(&host) || total(&host) == 0, "{resource}: {ours}{host}");
+    }
+}
+
+#[test]
+fn the_machine_s_figures_are_never_shown_in_silence() {
+    require!("the_machine_s_figures_are_never_shown_in_silence", fuse(), v1_controllers());
+    // The container has no cgroup of the controller: the machine's file stands in, and is told so.
+    let shim = Shim::start(&no_args());
+    let container = Container::start_bare(&Limits::default(), Namespaces::Own);
+    container.sh(&format!("cat {}", shim.file("proc/diskstats").display()));
+    drop(container);
+    let said = shim.end();
+    assert_eq!(
+        said.matches("proc/diskstats: a reader is shown the machine's own").count(),
+        1,
+        "{said}"
+    );
 }
 
 #[test]

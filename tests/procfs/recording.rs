@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use procfs_shim::cgroup::{Hierarchy, Membership};
-use procfs_shim::files::{cpu_online, cpuinfo, meminfo, stat, swaps, uptime};
+use procfs_shim::files::{cpu_online, cpuinfo, diskstats, meminfo, stat, swaps, uptime};
 use procfs_shim::host::{Host, HostFile};
 use procfs_shim::view::Rules;
 use procfs_shim::view::container::Groups;
@@ -66,7 +66,10 @@ impl Recording {
         let btime = host.btime().expect("the recorded boot time");
         let counts = Counts::default();
         let info = host.text(HostFile::Cpuinfo).expect("the recorded cpuinfo");
+        let io = groups.io.as_ref().expect("a counter of devices").counts().expect("its figures");
+        let devices = host.text(HostFile::Diskstats).expect("the recorded devices");
         BTreeMap::from([
+            ("diskstats", diskstats::render(&devices, &io)),
             ("meminfo", meminfo::render(&machine, &memory)),
             ("swaps", swaps::render(memory.swap_total, memory.swap_free)),
             ("cpuinfo", cpuinfo::render(&info, &cpus)),

@@ -1,6 +1,7 @@
 //! Control groups: v1, v2 and hybrid behind one set of questions, chosen per controller.
 
 pub mod cpu;
+pub mod io;
 pub mod memory;
 pub mod parse;
 pub mod tasks;

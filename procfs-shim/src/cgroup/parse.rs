@@ -1,5 +1,6 @@
 //! Texts of cgroup files into types; no I/O.
 
+use super::io::{Device, IoCounts, IoTable};
 use super::{CpuTimes, MemoryStat, NanoCpus, Version};
 use crate::error::ParseError;
 
@@ -225,6 +226,79 @@ pub fn memory_stat_v1(text: &str) -> Result<MemoryStat, ParseError> {
     Ok(stat)
 }
 
+/// Parses v2's `io.stat`: a line a device, `8:0 rbytes=1 wbytes=2 rios=3 …`.
+///
+/// # Errors
+/// A line has no device, or a value is no number. Values of debugging controllers are passed over.
+pub fn io_stat(text: &str) -> Result<IoTable, ParseError> {
+    let mut table = IoTable::new();
+    for (i, line) in text.lines().enumerate() {
+        let wrong = || ParseError { line: i + 1, expected: "a device and its counts" };
+        let mut words = line.split_ascii_whitespace();
+        let device = words.next().and_then(device).ok_or_else(wrong)?;
+        let mut counts = IoCounts::default();
+        for (name, value) in words.filter_map(|w| w.split_once('=')) {
+            let field = match name {
+                "rbytes" => &mut counts.read_bytes,
+                "wbytes" => &mut counts.written_bytes,
+                "rios" => &mut counts.reads,
+                "wios" => &mut counts.writes,
+                "dbytes" => &mut counts.discarded_bytes,
+                "dios" => &mut counts.discards,
+                _ => continue,
+            };
+            *field = value.parse().map_err(|_| wrong())?;
+        }
+        table.insert(device, counts);
+    }
+    Ok(table)
+}
+
+/// Parses v1's files of bytes and operations: a line a device and kind, `8:0 Read 123`.
+///
+/// # Errors
+/// A value is no number.
+pub fn blkio(bytes: &str, operations: &str) -> Result<IoTable, ParseError> {
+    let mut table = IoTable::new();
+    each_blkio(bytes, |device, kind, value| {
+        let counts = table.entry(device).or_default();
+        match kind {
+            "Read" => counts.read_bytes = value,
+            "Write" => counts.written_bytes = value,
+            "Discard" => counts.discarded_bytes = value,
+            _ => {}
+        }
+    })?;
+    each_blkio(operations, |device, kind, value| {
+        let counts = table.entry(device).or_default();
+        match kind {
+            "Read" => counts.reads = value,
+            "Write" => counts.writes = value,
+            "Discard" => counts.discards = value,
+            _ => {}
+        }
+    })?;
+    Ok(table)
+}
+
+fn each_blkio(text: &str, mut take: impl FnMut(Device, &str, u64)) -> Result<(), ParseError> {
+    for (i, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        // The sums over all devices have two words.
+        if let [device_name, kind, value] = words[..] {
+            let wrong = || ParseError { line: i + 1, expected: "device, kind and number" };
+            let device = device(device_name).ok_or_else(wrong)?;
+            take(device, kind, value.parse().map_err(|_| wrong())?);
+        }
+    }
+    Ok(())
+}
+
+fn device(text: &str) -> Option<Device> {
+    let (major, minor) = text.split_once(':')?;
+    Some(Device { major: major.parse().ok()?, minor: minor.parse().ok()? })
+}
+
 /// Calls `take` for each line `name value`.
 fn each_pair(text: &str, mut take: impl FnMut(&str, u64)) -> Result<(), ParseError> {
     for (i, line) in text.lines().enumerate() {
@@ -290,6 +364,19 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].options, ["rw", "cpu", "cpuacct"]);
         assert_eq!((found[1].root.as_str(), found[1].version), ("/a b", Version::V2));
+    }
+
+    #[test]
+    fn both_versions_count_devices_alike() {
+        let v2 = io_stat("8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0 cost.usage=7\n");
+        let v1 = blkio(
+            "8:0 Read 10\n8:0 Write 20\n8:0 Sync 30\n8:0 Total 30\nTotal 30\n",
+            "8:0 Read 1\n8:0 Write 2\n8:0 Total 3\nTotal 3\n",
+        );
+        assert_eq!(v1, v2);
+        assert_eq!(blkio("Total 0\n", "Total 0\n"), Ok(IoTable::new()));
+        assert!(io_stat("x rbytes=1\n").is_err());
+        assert!(blkio("8:0 Read x\n", "").is_err());
     }
 
     #[test]

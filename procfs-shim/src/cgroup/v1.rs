@@ -94,6 +94,14 @@ impl QuotaFiles {
 /// Name of the file that tells the processor time used.
 pub(super) const TIME_FILE: &str = "cpuacct.stat";
 
+/// Names of the files that count bytes and operations by device, the better ones first: throttle sees
+/// each request, BFQ's those of the devices that it schedules.
+pub(super) const IO_FILES: [(&str, &str); 3] = [
+    ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"),
+    ("blkio.throttle.io_service_bytes", "blkio.throttle.io_serviced"),
+    ("blkio.bfq.io_service_bytes_recursive", "blkio.bfq.io_serviced_recursive"),
+];
+
 /// Names of the files that tell the allowed processors, the better one first: what is in force is
 /// not always what is configured.
 pub(super) const CPUSET_FILES: [&str; 2] = ["cpuset.effective_cpus", "cpuset.cpus"];

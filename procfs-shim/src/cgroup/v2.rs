@@ -69,6 +69,9 @@ impl QuotaFiles {
 /// Name of the file that tells the processor time used; each cgroup has it.
 pub(super) const TIME_FILE: &str = "cpu.stat";
 
+/// Name of the file that counts the use of devices.
+pub(super) const IO_FILE: &str = "io.stat";
+
 /// Name of the file that tells the allowed processors.
 pub(super) const CPUSET_FILES: [&str; 1] = ["cpuset.cpus.effective"];
 

@@ -1,13 +1,16 @@
 //! One table: path -> renderer -> fallback. A renderer is pure; what it is given comes from a view.
 
+pub mod cpu_dir;
 pub mod cpu_online;
 pub mod cpuinfo;
+pub mod diskstats;
 pub mod loadavg;
 pub mod meminfo;
 pub mod stat;
 pub mod swaps;
 pub mod uptime;
 
+use crate::cgroup::io::Resource;
 use crate::error::ReadError;
 use crate::host::HostFile;
 use crate::view::View;
@@ -40,7 +43,22 @@ pub const TABLE: &[Row] = &[
     Row { path: "proc/uptime", render: uptime, fallback: HostFile::Uptime },
     Row { path: "proc/loadavg", render: loadavg, fallback: HostFile::Loadavg },
     Row { path: "proc/swaps", render: swaps, fallback: HostFile::Swaps },
+    Row { path: "proc/diskstats", render: diskstats, fallback: HostFile::Diskstats },
+    Row { path: "proc/pressure/cpu", render: pressure_cpu, fallback: HostFile::PressureCpu },
+    Row {
+        path: "proc/pressure/memory",
+        render: pressure_memory,
+        fallback: HostFile::PressureMemory,
+    },
+    Row { path: "proc/pressure/io", render: pressure_io, fallback: HostFile::PressureIo },
     Row { path: "sys/devices/system/cpu/online", render: online, fallback: HostFile::CpuOnline },
+    Row { path: "sys/devices/system/cpu/present", render: online, fallback: HostFile::CpuPresent },
+    Row {
+        path: "sys/devices/system/cpu/possible",
+        render: online,
+        fallback: HostFile::CpuPossible,
+    },
+    Row { path: "sys/devices/system/cpu/offline", render: offline, fallback: HostFile::CpuOffline },
 ];
 
 fn meminfo(view: &View) -> Result<Content, ReadError> {
@@ -86,6 +104,35 @@ fn swaps(view: &View) -> Result<Content, ReadError> {
 
 fn online(view: &View) -> Result<Content, ReadError> {
     Ok(Content::Text(cpu_online::render(&view.cpus()?)))
+}
+
+/// What is not shown is not there, rather than there and off.
+fn offline(_view: &View) -> Result<Content, ReadError> {
+    Ok(Content::Text(b"\n".to_vec()))
+}
+
+fn diskstats(view: &View) -> Result<Content, ReadError> {
+    let Some(counts) = view.io()? else { return Ok(Content::Host) };
+    let host = view.host().text(HostFile::Diskstats)?;
+    Ok(Content::Text(diskstats::render(&host, &counts)))
+}
+
+fn pressure(view: &View, resource: Resource) -> Result<Content, ReadError> {
+    // The cgroup's own file has the form of the machine's.
+    let text = view.pressure(resource)?;
+    Ok(text.map_or(Content::Host, |t| Content::Text(t.into_bytes())))
+}
+
+fn pressure_cpu(view: &View) -> Result<Content, ReadError> {
+    pressure(view, Resource::Cpu)
+}
+
+fn pressure_memory(view: &View) -> Result<Content, ReadError> {
+    pressure(view, Resource::Memory)
+}
+
+fn pressure_io(view: &View) -> Result<Content, ReadError> {
+    pressure(view, Resource::Io)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod cpulist;
 pub mod held;
 pub mod parse;
 pub mod process;
+pub mod sysfs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,6 +188,19 @@ impl Host {
     /// The processes.
     pub fn processes(&self) -> &process::Processes {
         &self.processes
+    }
+
+    /// Opens the machine's /sys/devices/system/cpu.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn cpu_directory(&self) -> Result<sysfs::CpuDirectory, ReadError> {
+        sysfs::CpuDirectory::open(&self.root)
+    }
+
+    /// Whether the machine has a file.
+    pub fn has(&self, file: HostFile) -> bool {
+        self.held(file).is_ok()
     }
 
     fn held(&self, file: HostFile) -> Result<&HeldFile, ReadError> {

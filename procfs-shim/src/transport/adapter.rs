@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,14 +18,16 @@ use fuser::{
 use parking_lot::Mutex;
 
 use super::handles::Handles;
+use super::sysfs::{self, Sysfs};
 use super::tree::{Node, Tree};
 use crate::error::ReadError;
 use crate::files::{Content, Row};
 use crate::host::process::Pid;
 use crate::view::Views;
+use crate::view::cpu::CpuView;
 use crate::view::load::PERIOD;
 
-/// Names and attributes never change.
+/// Names and attributes in the table never change.
 const TTL: Duration = Duration::from_secs(3600);
 
 /// Size that sysfs gives its files.
@@ -34,6 +38,8 @@ const SYSFS_SIZE: u64 = 4096;
 pub(super) struct Adapter {
     views: Arc<Views>,
     tree: Tree,
+    /// The directory of processors in the tree, and what the machine has below it.
+    sysfs: Option<(INodeNo, Sysfs)>,
     handles: Handles,
     /// Fallbacks that were warned of, by file and cause.
     warned: Mutex<HashSet<(&'static str, String)>>,
@@ -60,9 +66,12 @@ const MOST_WARNINGS: usize = 256;
 
 impl Adapter {
     pub(super) fn new(views: Views) -> Adapter {
+        let tree = Tree::new(views.host());
+        let machine = views.host().cpu_directory().map(Sysfs::new).ok();
         Adapter {
+            sysfs: tree.cpu_directory().zip(machine),
+            tree,
             views: Arc::new(views),
-            tree: Tree::new(),
             handles: Handles::new(),
             warned: Mutex::default(),
         }
@@ -78,13 +87,13 @@ impl Adapter {
             Ok(Content::Text(text)) => return Ok(text),
             Ok(Content::Host) => {}
             Err(cause) if self.views.is_gone(&cause) => {
-                return Err(Errno::from_i32(cause.errno() as i32));
+                return Err(errno(cause));
             }
             Err(cause) => self.warn_once(row.path, cause),
         }
         FALLBACKS.fetch_add(1, Ordering::Relaxed);
         let host = self.views.host().text(row.fallback).map(String::into_bytes);
-        host.map_err(|e| Errno::from_i32(e.errno() as i32))
+        host.map_err(errno)
     }
 
     fn warn_once(&self, path: &'static str, cause: ReadError) {
@@ -94,10 +103,72 @@ impl Adapter {
         }
     }
 
-    fn file(&self, ino: INodeNo) -> Result<&'static Row, Errno> {
+    /// Makes the content of a node for a reader.
+    fn read_node(&self, ino: INodeNo, reader: u32) -> Result<Vec<u8>, Errno> {
+        if let Some((sysfs, path)) = self.sysfs_at(ino).filter(|(_, p)| !p.as_os_str().is_empty()) {
+            let text = self.cpus(reader).and_then(|cpus| sysfs.text(&path, &cpus));
+            return text.map_err(errno);
+        }
         let node = self.tree.get(ino).ok_or(Errno::ENOENT)?;
-        node.file.ok_or(Errno::EISDIR)
+        self.content(node.file.ok_or(Errno::EISDIR)?, reader)
     }
+
+    fn cpus(&self, reader: u32) -> Result<CpuView, ReadError> {
+        self.views.of(Pid(reader))?.cpus()
+    }
+
+    /// Returns the machine's path of a node whose entries (or text) are the machine's.
+    fn sysfs_at(&self, ino: INodeNo) -> Option<(&Sysfs, PathBuf)> {
+        let (top, sysfs) = self.sysfs.as_ref()?;
+        let path = if ino == *top { Some(PathBuf::new()) } else { sysfs.path(ino) };
+        path.map(|p| (sysfs, p))
+    }
+
+    /// Returns a node and how long its name stands for it.
+    fn find(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        reader: u32,
+    ) -> Result<(FileAttr, Duration), Errno> {
+        let found = self.tree.lookup(parent, name);
+        if let Some((ino, node)) = found.and_then(|ino| Some((ino, self.tree.get(ino)?))) {
+            return Ok((attributes(ino, node), TTL));
+        }
+        let (sysfs, path) = self.sysfs_at(parent).ok_or(Errno::ENOENT)?;
+        let found = sysfs.lookup(&path, name, || self.cpus(reader)).map_err(errno)?;
+        found.map(|attr| (attr, sysfs::TTL)).ok_or(Errno::ENOENT)
+    }
+
+    fn attributes(&self, ino: INodeNo) -> Result<FileAttr, Errno> {
+        if let Some(node) = self.tree.get(ino) {
+            return Ok(attributes(ino, node));
+        }
+        let (sysfs, path) = self.sysfs_at(ino).ok_or(Errno::ESTALE)?;
+        sysfs.attributes(path).map_err(errno)
+    }
+
+    /// Lists a directory: what is in the table first, then what only the machine has.
+    fn list(&self, ino: INodeNo, reader: u32) -> Result<Vec<sysfs::Entry>, Errno> {
+        let parent = self.tree.get(ino).map_or(ino, |n| n.parent);
+        let mut all: Vec<sysfs::Entry> = vec![
+            (ino, FileType::Directory, ".".into()),
+            (parent, FileType::Directory, "..".into()),
+        ];
+        all.extend(self.tree.children(ino).map(|(ino, n)| (ino, n.kind(), n.name.into())));
+        if let Some((sysfs, path)) = self.sysfs_at(ino) {
+            let more = sysfs.list(&path, || self.cpus(reader)).map_err(errno)?;
+            let known = |name: &OsStr| self.tree.lookup(ino, name).is_some();
+            all.extend(more.into_iter().filter(|(_, _, name)| !known(name)));
+        } else if self.tree.get(ino).is_none_or(|n| n.file.is_some()) {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok(all)
+    }
+}
+
+fn errno(e: ReadError) -> Errno {
+    Errno::from_i32(e.errno() as i32)
 }
 
 fn outcome(made: &Result<Content, ReadError>) -> String {
@@ -109,20 +180,28 @@ fn outcome(made: &Result<Content, ReadError>) -> String {
 }
 
 fn attributes(ino: INodeNo, node: &Node) -> FileAttr {
-    let is_dir = node.kind() == FileType::Directory;
-    let is_sysfs = node.file.is_some_and(|row| row.path.starts_with("sys/"));
+    let mode = if node.file.is_some() { 0o444 } else { 0o555 };
+    let mut attr = attributes_of(ino, node.kind(), mode);
+    if node.file.is_some_and(|row| row.path.starts_with("proc/")) {
+        // Files of /proc have no size; with direct I/O the kernel doesn't look at it.
+        attr.size = 0;
+    }
+    attr
+}
+
+/// Returns the attributes of a node of /sys.
+pub(super) fn attributes_of(ino: INodeNo, kind: FileType, mode: u16) -> FileAttr {
     FileAttr {
         ino,
-        // Files of /proc have no size; with direct I/O the kernel doesn't look at it.
-        size: if is_sysfs { SYSFS_SIZE } else { 0 },
+        size: if kind == FileType::RegularFile { SYSFS_SIZE } else { 0 },
         blocks: 0,
         atime: UNIX_EPOCH,
         mtime: UNIX_EPOCH,
         ctime: UNIX_EPOCH,
         crtime: UNIX_EPOCH,
-        kind: node.kind(),
-        perm: if is_dir { 0o555 } else { 0o444 },
-        nlink: if is_dir { 2 } else { 1 },
+        kind,
+        perm: mode,
+        nlink: if kind == FileType::Directory { 2 } else { 1 },
         uid: 0,
         gid: 0,
         rdev: 0,
@@ -147,18 +226,25 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = self.tree.lookup(parent, name);
-        match found.and_then(|ino| Some((ino, self.tree.get(ino)?))) {
-            Some((ino, node)) => reply.entry(&TTL, &attributes(ino, node), Generation(0)),
-            None => reply.error(Errno::ENOENT),
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.find(parent, name, req.pid()) {
+            Ok((attr, ttl)) => reply.entry(&ttl, &attr, Generation(0)),
+            Err(e) => reply.error(e),
         }
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.tree.get(ino) {
-            Some(node) => reply.attr(&TTL, &attributes(ino, node)),
-            None => reply.error(Errno::ENOENT),
+        match self.attributes(ino) {
+            Ok(attr) => reply.attr(&TTL, &attr),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        let at = self.sysfs_at(ino).ok_or(Errno::EINVAL);
+        match at.and_then(|(sysfs, path)| sysfs.link(&path).map_err(errno)) {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(e) => reply.error(e),
         }
     }
 
@@ -166,7 +252,7 @@ impl Filesystem for Adapter {
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(Errno::EACCES);
         }
-        match self.file(ino).and_then(|row| self.content(row, req.pid())) {
+        match self.read_node(ino, req.pid()) {
             Ok(text) => {
                 let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
                 reply.opened(self.handles.add(text), flags);
@@ -187,7 +273,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let render = || {
-            let text = self.file(ino).and_then(|row| self.content(row, req.pid()))?;
+            let text = self.read_node(ino, req.pid())?;
             Ok(self.handles.replace(fh, text))
         };
         match self.handles.get(fh, offset).map_or_else(render, Ok) {
@@ -217,19 +303,18 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let Some(node) = self.tree.get(ino).filter(|n| n.file.is_none()) else {
-            return reply.error(Errno::ENOTDIR);
+        let all = match self.list(ino, req.pid()) {
+            Ok(all) => all,
+            Err(e) => return reply.error(e),
         };
-        let own = [(ino, FileType::Directory, "."), (node.parent, FileType::Directory, "..")];
-        let below = self.tree.children(ino).map(|(ino, n)| (ino, n.kind(), n.name));
-        let all = own.into_iter().chain(below).zip(1u64..);
-        for ((ino, kind, name), next) in all.skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+        let rest = usize::try_from(offset).unwrap_or(usize::MAX);
+        for ((ino, kind, name), next) in all.into_iter().zip(1u64..).skip(rest) {
             if reply.add(ino, next, kind, name) {
                 break;
             }

@@ -3,6 +3,7 @@
 mod adapter;
 mod handles;
 mod session;
+mod sysfs;
 mod tree;
 
 pub use session::serve;

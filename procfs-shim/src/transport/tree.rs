@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use fuser::{FileType, INodeNo};
 
 use crate::files::{Row, TABLE};
+use crate::host::Host;
+use crate::host::sysfs::CPU_DIRECTORY;
 
 /// A directory or file.
 #[derive(Debug)]
@@ -23,10 +25,12 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new() -> Tree {
+    /// Makes the tree of the files that the machine has, too: without pressure measurement, say, it
+    /// has none of its files.
+    pub(super) fn new(host: &Host) -> Tree {
         let root = Node { name: "", parent: INodeNo::ROOT, file: None };
         let mut tree = Tree { nodes: vec![root] };
-        for row in TABLE {
+        for row in TABLE.iter().filter(|row| host.has(row.fallback)) {
             let mut at = INodeNo::ROOT;
             let mut parts = row.path.split('/').peekable();
             while let Some(part) = parts.next() {
@@ -37,6 +41,12 @@ impl Tree {
             }
         }
         tree
+    }
+
+    /// Returns the directory whose other entries are the machine's.
+    pub(super) fn cpu_directory(&self) -> Option<INodeNo> {
+        let step = |at, part| self.find(at, part);
+        CPU_DIRECTORY.split('/').try_fold(INodeNo::ROOT, step)
     }
 
     fn add(&mut self, node: Node) -> INodeNo {

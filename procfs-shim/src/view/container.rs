@@ -9,6 +9,7 @@ use super::load::Load;
 use super::meter::Meter;
 use super::processes::{ProcessSum, Summed};
 use crate::cgroup::cpu::{CpusetGroup, QuotaGroup, TimeGroup};
+use crate::cgroup::io::{IoGroup, PressureGroup};
 use crate::cgroup::memory::MemoryGroup;
 use crate::cgroup::tasks::TaskGroup;
 use crate::cgroup::{Controller, Hierarchy, Level, Membership};
@@ -57,6 +58,10 @@ pub struct Groups {
     pub time: Option<TimeGroup>,
     /// Allowed processors.
     pub cpuset: Option<CpusetGroup>,
+    /// Use of devices; only where the counter is the container's own.
+    pub io: Option<IoGroup>,
+    /// Pressure; only where the cgroup is the container's own.
+    pub pressure: Option<PressureGroup>,
     /// Threads; only where the cgroup is the container's own.
     pub tasks: Option<TaskGroup>,
 }
@@ -252,9 +257,17 @@ impl Groups {
         {
             groups.offer_time(&levels)?;
         }
+        if own(Controller::Io)
+            && let Some(levels) = levels(Controller::Io)?
+            && let Some(leaf) = levels.first()
+        {
+            groups.io = IoGroup::open(leaf)?;
+        }
         let unified = is_own(at.unified_path(), shared.and_then(|s| s.unified_path()));
         if unified && let (Some(tree), Some(path)) = (tree.unified(), at.unified_path()) {
-            groups.offer_time(&tree.levels(path)?)?;
+            let levels = tree.levels(path)?;
+            groups.offer_time(&levels)?;
+            groups.pressure = PressureGroup::new(levels);
         }
         Ok(groups)
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use crate::cgroup::io::{IoTable, Resource};
 use crate::cgroup::{Controller, CpuTimes, Hierarchy, Membership};
 use crate::error::ReadError;
 use crate::host::Host;
@@ -236,6 +237,31 @@ impl View<'_> {
         let later = self.container.clock_offset().div_euclid(1_000_000_000);
         let btime = i128::from(self.host().btime()?) - later;
         Ok(u64::try_from(btime).unwrap_or(0))
+    }
+
+    /// Returns its use of devices; `None` if it is the machine itself.
+    ///
+    /// # Errors
+    /// [`ReadError::NotCounted`].
+    pub fn io(&self) -> Result<Option<IoTable>, ReadError> {
+        match &self.groups.io {
+            Some(group) => group.counts().map(Some),
+            None if self.age().is_none() => Ok(None),
+            None => Err(ReadError::NotCounted("its use of devices")),
+        }
+    }
+
+    /// Returns the text of its pressure; `None` if it is the machine itself.
+    ///
+    /// # Errors
+    /// [`ReadError::NotCounted`].
+    pub fn pressure(&self, resource: Resource) -> Result<Option<String>, ReadError> {
+        let group = self.groups.pressure.as_ref();
+        match group.map(|g| g.text(resource)).transpose()?.flatten() {
+            Some(text) => Ok(Some(text)),
+            None if self.age().is_none() => Ok(None),
+            None => Err(ReadError::NotCounted("its pressure")),
+        }
     }
 
     /// Returns its load; `None` if that is the whole machine's.
