@@ -162,7 +162,7 @@ pub(crate) fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
 /// Returns the names of all extended attributes, sorted.
 #[track_caller]
 pub(crate) fn xattrs(path: &Path) -> Vec<std::ffi::OsString> {
-    let mut names = well("listxattr", path, on(path, |at| sys::xattr::list(at)));
+    let mut names = well("listxattr", path, on(path, sys::xattr::list));
     names.sort();
     names
 }

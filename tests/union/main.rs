@@ -12,6 +12,7 @@ mod identity;
 mod lifecycle;
 mod metadata;
 mod rename;
+mod requests;
 mod rootless;
 mod subjects;
 mod unlinked;
