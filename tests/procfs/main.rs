@@ -8,4 +8,5 @@ mod golden;
 mod live;
 mod properties;
 mod recording;
+mod rootless;
 mod shim;

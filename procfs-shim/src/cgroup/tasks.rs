@@ -22,6 +22,11 @@ impl TaskGroup {
         TaskGroup { path: leaf.path().to_path_buf(), version: leaf.version() }
     }
 
+    /// Whether the cgroup is still there.
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Lists the threads. Directories that vanish meanwhile had none any more.
     ///
     /// # Errors

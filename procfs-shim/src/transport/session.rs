@@ -20,7 +20,7 @@ pub fn serve(
     ready: Ready,
 ) -> Result<(), StartError> {
     let mount = Mount::new(request).map_err(|e| StartError::Failed(e.to_string()))?;
-    let options = ServeOptions { threads, ready, statistics };
+    let options = ServeOptions { threads, ready, statistics: Box::new(statistics) };
     daemon::serve(Adapter::new(views), mount, options)
         .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
 }

@@ -25,6 +25,13 @@ struct Reader {
     container: Arc<Container>,
 }
 
+impl Reader {
+    /// Whether the number still means this process, and it is still in the same cgroups.
+    fn is_same(&self) -> bool {
+        self.cgroup.text().as_ref() == Ok(&self.text)
+    }
+}
+
 /// What a container is told apart by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -37,7 +44,7 @@ enum Key {
 pub struct Callers {
     own: Process,
     own_namespace: Option<NamespaceId>,
-    readers: DashMap<Pid, Reader>,
+    readers: DashMap<Pid, Arc<Reader>>,
     containers: DashMap<Key, Arc<Container>>,
 }
 
@@ -65,8 +72,9 @@ impl Callers {
         if pid.0 == 0 {
             return Err(ReadError::UnknownReader);
         }
-        if let Some(reader) = self.readers.get(&pid)
-            && reader.cgroup.text().as_ref() == Ok(&reader.text)
+        let known = self.readers.get(&pid).map(|r| r.clone());
+        if let Some(reader) = known
+            && reader.is_same()
         {
             return Ok(reader.container.clone());
         }
@@ -77,7 +85,8 @@ impl Callers {
         if self.readers.len() >= MOST_READERS {
             self.readers.clear();
         }
-        self.readers.insert(pid, Reader { cgroup, text, container: container.clone() });
+        let reader = Reader { cgroup, text, container: container.clone() };
+        self.readers.insert(pid, Arc::new(reader));
         Ok(container)
     }
 
@@ -89,12 +98,7 @@ impl Callers {
     /// Finds containers that nobody has read from yet, so that their load is known from their start,
     /// and forgets those that are gone.
     pub fn look_around(&self, processes: &Processes, tree: &Hierarchy) {
-        self.readers.retain(|_, r| r.cgroup.text().is_ok());
-        self.containers.retain(|key, c| match key {
-            Key::Init(..) => c.is_alive(),
-            // Known only by readers: gone with the last of them.
-            Key::Cgroup(_) => Arc::strong_count(c) > 1,
-        });
+        self.forget();
         let mut known: Vec<_> =
             self.containers.iter().filter_map(|c| c.value().namespace()).collect();
         known.extend(self.own_namespace);
@@ -108,6 +112,23 @@ impl Callers {
             let container = found.and_then(|init| self.by_init(&init, tree));
             if let Err(e) = container {
                 log::debug!("container of process {}: {e}", pid.0);
+            }
+        }
+    }
+
+    /// Forgets readers and containers that are gone. They are looked at outside of the tables' locks.
+    fn forget(&self) {
+        let readers: Vec<_> = self.readers.iter().map(|r| (*r.key(), r.value().clone())).collect();
+        for (pid, reader) in readers {
+            if !reader.is_same() {
+                self.readers.remove_if(&pid, |_, now| Arc::ptr_eq(now, &reader));
+            }
+        }
+        let containers: Vec<_> =
+            self.containers.iter().map(|c| (c.key().clone(), c.value().clone())).collect();
+        for (key, container) in containers {
+            if !container.is_alive() {
+                self.containers.remove_if(&key, |_, now| Arc::ptr_eq(now, &container));
             }
         }
     }

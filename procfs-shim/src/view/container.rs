@@ -170,11 +170,11 @@ impl Container {
         self.groups.read().0.clone()
     }
 
-    /// Whether its init lives, or there is none to ask.
+    /// Whether its init lives, or its cgroup is still there.
     pub fn is_alive(&self) -> bool {
         match &self.identity {
             Identity::Init(init) => init.membership().is_some(),
-            Identity::Cgroup(_) => true,
+            Identity::Cgroup(_) => self.groups.read().1.tasks.as_ref().is_none_or(|t| t.exists()),
         }
     }
 
