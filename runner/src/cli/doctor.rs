@@ -104,9 +104,7 @@ fn users(identity: &Identity, warning: Option<String>) -> Finding {
     }
     let count: u64 = maps.uids.iter().map(|r| u64::from(r.count)).sum();
     match maps.writer {
-        MapWriter::Helpers => {
-            finding(Level::Fine, "users", format!("{count} in a user namespace"))
-        }
+        MapWriter::Helpers => finding(Level::Fine, "users", format!("{count} in a user namespace")),
         MapWriter::Ourselves => finding(Level::Weaker, "users", warning.unwrap_or_default()),
     }
 }
@@ -114,14 +112,17 @@ fn users(identity: &Identity, warning: Option<String>) -> Finding {
 /// In a user namespace, /proc can be mounted only where the host's is wholly visible.
 fn proc(identity: &Identity) -> Finding {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let covered = mounts.lines().filter_map(|l| l.split(' ').nth(4)).find(|at| {
-        at.starts_with("/proc/") && *at != "/proc/sys/fs/binfmt_misc"
-    });
+    let covered = mounts
+        .lines()
+        .filter_map(|l| l.split(' ').nth(4))
+        .find(|at| at.starts_with("/proc/") && *at != "/proc/sys/fs/binfmt_misc");
     match (identity, covered) {
         (Identity::Mapped(_), Some(at)) => finding(
             Level::Missing,
             "/proc",
-            format!("{at} is covered, so that the kernel refuses a new /proc: uncover it, or start it as root"),
+            format!(
+                "{at} is covered, so that the kernel refuses a new /proc: uncover it, or start it as root"
+            ),
         ),
         _ => finding(Level::Fine, "/proc", "can be mounted anew"),
     }
@@ -147,7 +148,9 @@ fn limits() -> Vec<Finding> {
 fn time() -> Finding {
     match Path::new("/proc/self/ns/time_for_children").exists() {
         true => finding(Level::Fine, "time", "the container's uptime is its own"),
-        false => finding(Level::Missing, "time", "this kernel has no time namespaces (CONFIG_TIME_NS)"),
+        false => {
+            finding(Level::Missing, "time", "this kernel has no time namespaces (CONFIG_TIME_NS)")
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `runner run`: its options, and what it does with them.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -140,6 +141,14 @@ Exit code:
 /// Plans the container and runs it; returns the exit code of the program.
 pub(crate) fn run(args: RunArgs, state: Option<&Path>) -> Result<u8> {
     let (dry, strict) = (args.dry_run, args.strict);
+    // Where a program is expected, clap takes what it doesn't know for one.
+    if let Some(first) = args.command.first()
+        && first.as_bytes().starts_with(b"-")
+    {
+        return Err(Error::new("unknown option", "there is no such option of `runner run`")
+            .at(first)
+            .hint("see `runner run --help`; write a program of that name as ./NAME"));
+    }
     let planned = plan::plan(request(args, state))?;
     if let Some(first) = planned.warnings.first()
         && strict

@@ -28,6 +28,7 @@ pub(super) fn run(channel: &mut Channel, spec: &Spec, terminal: Option<OwnedFd>)
     // From here on the program alone holds the socket: its end says that the program was started.
     channel.close();
     exec::close_streams(&null)?;
+    drop(null);
     exec::limit_rights().step("drop capabilities")?;
     Ok(watch(program, &all, spec.process.terminal))
 }

@@ -84,11 +84,10 @@ pub(crate) fn plan(request: Request) -> Result<Planned> {
         None => random_id()?,
     };
     let state = store.container_dir(&id);
-    let mut warnings = Vec::new();
-    let (identity, warning) = identity::decide();
-    warnings.extend(warning);
+    // A user without subordinate ids has a container of one user: `runner doctor` says so.
+    let (identity, _) = identity::decide();
     let cgroup = cgroup::decide(&Hierarchies::detect(), &id, &request.limits);
-    warnings.extend(missing_limits(&cgroup, &identity));
+    let warnings = missing_limits(&cgroup, &identity);
     let volumes = volumes(&request.volumes)?;
     let hostname = request.hostname.clone().unwrap_or_else(|| id.clone());
     let root = root::decide(&request, &state, &identity, &hostname, &volumes)?;

@@ -15,6 +15,10 @@ use crate::rootfs::path::attach;
 use crate::rootfs::union::fuse_mount;
 use crate::spec::{Shim, Spec};
 
+/// Directory whose files are covered one by one: all else of /proc is the kernel's.
+const FILES: &str = "proc";
+/// Directory that is covered as a whole, as it has an entry for each processor.
+const PROCESSORS: &str = "sys/devices/system/cpu";
 /// What may be done with a file that shows figures.
 const ATTRIBUTES: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
@@ -47,34 +51,35 @@ pub(crate) fn bind(root: &OwnedFd, mount: &OwnedFd, state: &OsStr) -> Result<()>
         open_at(nix::fcntl::AT_FDCWD, at.as_os_str(), libc::O_PATH, 0).step_at("open", &at)?;
     attach(mount, &place, at.as_os_str())?;
     let mut files = Vec::new();
-    list(mount, Path::new(""), &mut files).map_err(|e| {
+    list(mount, Path::new(FILES), &mut files).map_err(|e| {
         Error::new("read the figures", e)
             .hint("procfs-shim ended before it was ready; it says why above")
     })?;
-    for file in &files {
-        cover(root, mount, file)?;
-    }
-    Ok(())
+    files.push(OsString::from(PROCESSORS));
+    files.iter().try_for_each(|file| cover(root, mount, file))
 }
 
 fn cover(root: &OwnedFd, mount: &OwnedFd, file: &OsStr) -> Result<()> {
     let target = match open_confined(root, file, libc::O_PATH, 0, Confine::InRoot) {
         Ok(fd) => fd,
         // The kernel doesn't have this file: there is nothing to correct.
-        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
         Err(e) => return Err(Error::new("open in the container", e).at(file)),
     };
-    let source = open_confined(mount, file, libc::O_PATH, 0, Confine::BeneathNoSymlinks)
-        .step_at("open figures", file)?;
+    let source = match open_confined(mount, file, libc::O_PATH, 0, Confine::BeneathNoSymlinks) {
+        Ok(fd) => fd,
+        // As on machines whose processors sysfs doesn't list.
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(e) => return Err(Error::new("open figures", e).at(file)),
+    };
     let bind = sys::mount::clone_mount(&source).step_at("bind figures", file)?;
     attach(&bind, &target, file)
 }
 
 /// Collects the paths of all files below a directory.
 fn list(mount: &OwnedFd, dir: &Path, files: &mut Vec<OsString>) -> nix::Result<()> {
-    let name = if dir.as_os_str().is_empty() { OsStr::new(".") } else { dir.as_os_str() };
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let open = open_confined(mount, name, flags, 0, Confine::BeneathNoSymlinks)?;
+    let open = open_confined(mount, dir.as_os_str(), flags, 0, Confine::BeneathNoSymlinks)?;
     let mut below = Vec::new();
     sys::getdents::for_each(&open, |e| {
         match e.kind {

@@ -1,0 +1,300 @@
+//! A host for containers: one at a time, and compared before and after.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use support::Scratch;
+use support::privilege::{Missing, Unprivileged, root};
+use support::process::{adopt_orphans, run};
+
+/// A user that has no ranges of subordinate ids, and no name.
+const NAMELESS: u32 = 54_321;
+
+/// Who starts containers.
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
+    /// Root of the host.
+    Root,
+    /// A user with ranges of subordinate ids.
+    User(Unprivileged),
+    /// A user without.
+    Nameless,
+}
+
+/// What a test compares: all that a container may leave behind.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    children: BTreeSet<i32>,
+    mounts: Vec<String>,
+    cgroups: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+}
+
+/// The only host of containers at a time, so that what appears and goes is the test's own.
+pub(crate) struct Host {
+    who: Who,
+    scratch: Scratch,
+    before: Traces,
+    _alone: MutexGuard<'static, ()>,
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+impl Host {
+    /// Returns a host on which root starts containers.
+    ///
+    /// # Errors
+    /// The tests don't run as root.
+    pub(crate) fn root() -> Result<Host, Missing> {
+        root()?;
+        Ok(Host::of(Who::Root))
+    }
+
+    /// Returns a host on which a user with ranges of subordinate ids starts containers.
+    ///
+    /// # Errors
+    /// There is no such user, or no helper to write its maps.
+    pub(crate) fn user() -> Result<Host, Missing> {
+        support::privilege::installed("newuidmap")?;
+        Ok(Host::of(Who::User(Unprivileged::find()?)))
+    }
+
+    /// Returns a host on which a user without such ranges starts containers.
+    ///
+    /// # Errors
+    /// The tests don't run as root, and so can't become that user.
+    pub(crate) fn nameless() -> Result<Host, Missing> {
+        root()?;
+        Ok(Host::of(Who::Nameless))
+    }
+
+    fn of(who: Who) -> Host {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        adopt_orphans();
+        let scratch = Scratch::new();
+        let home = scratch.dir("home");
+        // Where the build is may be closed to others, and no name of the program is special.
+        let program = scratch.path().join("container-tool");
+        std::fs::copy(env!("CARGO_BIN_EXE_runner-under-test"), &program).expect("copy the program");
+        if let Some((uid, gid)) = who.ids() {
+            std::os::unix::fs::chown(&home, Some(uid), Some(gid)).expect("give the home away");
+        }
+        let mut host = Host { who, scratch, before: Traces::none(), _alone: alone };
+        // The state directory itself stays.
+        let ready = host.run(["true"]);
+        assert!(ready.status.success(), "the first container: {}", text(&ready.stderr));
+        host.before = host.traces();
+        host
+    }
+
+    /// Returns who starts containers.
+    pub(crate) fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Returns the test's directory; only `home` in it is the user's.
+    pub(crate) fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Makes a directory that belongs to the user.
+    pub(crate) fn home_dir(&self, name: &str) -> PathBuf {
+        let dir = self.scratch.dir(&format!("home/{name}"));
+        if let Some((uid, gid)) = self.who.ids() {
+            std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).expect("give a directory away");
+        }
+        dir
+    }
+
+    /// Returns a command that starts the runner, without arguments.
+    pub(crate) fn bare(&self) -> Command {
+        let mut command = Command::new(self.scratch.path().join("container-tool"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.scratch.path().join("home"))
+            .current_dir("/");
+        if let Some((uid, gid)) = self.who.ids() {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Returns `runner run` with the state directory of the test, without further arguments.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = self.bare();
+        command.arg("--state").arg(self.state()).arg("run");
+        command
+    }
+
+    /// Returns the state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.scratch.path().join("home/state")
+    }
+
+    /// Runs `runner run` with these arguments.
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        run(self.command().args(args))
+    }
+
+    /// Runs `runner run` with these arguments, which must succeed, and returns what it wrote.
+    #[track_caller]
+    pub(crate) fn ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
+        let out = self.run(args);
+        assert!(out.status.success(), "{}: {}", out.status, text(&out.stderr));
+        text(&out.stdout)
+    }
+
+    /// Runs a shell script in a container with the default options.
+    #[track_caller]
+    pub(crate) fn sh(&self, script: &str) -> String {
+        self.ok(["--", "sh", "-euc", script])
+    }
+
+    /// Runs `runner run` with these arguments, which must fail with this code and one line, and
+    /// returns the line.
+    #[track_caller]
+    pub(crate) fn fails<S: AsRef<OsStr>>(
+        &self,
+        code: i32,
+        args: impl IntoIterator<Item = S>,
+    ) -> String {
+        let out = self.run(args);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{said}");
+        let said = said.trim_end();
+        assert!(said.starts_with("runner: ") && !said.contains('\n'), "not one line: {said}");
+        said.to_owned()
+    }
+
+    /// Asserts that nothing is left of the containers.
+    #[track_caller]
+    pub(crate) fn assert_clean(&self) {
+        let now = self.traces();
+        assert_eq!(now.children, self.before.children, "processes");
+        assert_eq!(now.mounts, self.before.mounts, "mounts");
+        assert_eq!(now.cgroups, self.before.cgroups, "cgroups");
+        assert_eq!(now.files, self.before.files, "files");
+    }
+
+    fn traces(&self) -> Traces {
+        let here = self.scratch.path().to_string_lossy().into_owned();
+        let info = std::fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+        Traces {
+            children: children(),
+            mounts: info.lines().filter(|l| l.contains(&here)).map(str::to_owned).collect(),
+            cgroups: cgroups(),
+            files: files(&self.state()),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_clean();
+        }
+    }
+}
+
+impl Who {
+    fn ids(&self) -> Option<(u32, u32)> {
+        match self {
+            Who::Root => None,
+            Who::User(user) => Some((user.uid(), user.gid())),
+            Who::Nameless => Some((NAMELESS, NAMELESS)),
+        }
+    }
+}
+
+impl Traces {
+    fn none() -> Traces {
+        Traces {
+            children: BTreeSet::new(),
+            mounts: Vec::new(),
+            cgroups: BTreeSet::new(),
+            files: BTreeSet::new(),
+        }
+    }
+}
+
+/// Returns the children of this process, among them orphans of its children.
+fn children() -> BTreeSet<i32> {
+    let mut all = BTreeSet::new();
+    for task in std::fs::read_dir("/proc/self/task").expect("list threads").flatten() {
+        let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        all.extend(list.split_whitespace().filter_map(|n| n.parse::<i32>().ok()));
+    }
+    all
+}
+
+/// Returns the cgroups of containers, in all hierarchies.
+fn cgroups() -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
+    let mut todo = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                if entry.file_name().to_string_lossy().starts_with("palimpsest-") {
+                    all.insert(entry.path());
+                }
+                todo.push(entry.path());
+            }
+        }
+    }
+    all
+}
+
+fn files(dir: &Path) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                todo.push(entry.path());
+            }
+            all.insert(entry.path());
+        }
+    }
+    all
+}
+
+/// Returns what a program wrote.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Makes a test of each kind of user from one function.
+#[macro_export]
+macro_rules! for_each_user {
+    ($($name:ident: $check:expr;)+) => {
+        mod root_ {
+            use super::*;
+            $(#[test] fn $name() { $crate::for_each_user!(@one $name, root, $check); })+
+        }
+        mod user_ {
+            use super::*;
+            $(#[test] fn $name() { $crate::for_each_user!(@one $name, user, $check); })+
+        }
+        mod nameless_ {
+            use super::*;
+            $(#[test] fn $name() { $crate::for_each_user!(@one $name, nameless, $check); })+
+        }
+    };
+    (@one $name:ident, $who:ident, $check:expr) => {
+        let host = match $crate::fixture::Host::$who() {
+            Ok(host) => host,
+            Err(missing) => {
+                let test = concat!(module_path!(), "::", stringify!($name));
+                support::privilege::skip(test, &missing);
+                return;
+            }
+        };
+        let check: fn(&$crate::fixture::Host) = $check;
+        check(&host);
+    };
+}

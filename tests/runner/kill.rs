@@ -1,0 +1,52 @@
+//! A runner that is killed leaves no process and no mount; the next start clears the rest.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::for_each_user;
+
+for_each_user! {
+    nothing_survives_a_killed_runner: |host| {
+        let mut child = host.command()
+            .args(["--memory", "64M", "--name", "doomed", "--", "sh", "-c"])
+            .arg("touch /changed; sleep 1000 & echo up; sleep 1000")
+            .stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut up = [0u8; 3];
+        out.read_exact(&mut up).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The pipe ends when the last process of the container has ended.
+        assert_eq!(out.read(&mut up).unwrap(), 0);
+        // The container's first process and the daemons are orphans now, and ours to wait for.
+        reap_orphans();
+        assert!(host.state().join("containers/doomed").exists());
+        host.ok(["--", "true"]);
+        host.assert_clean();
+    };
+
+    a_runner_that_is_asked_to_end_ends_the_container: |host| {
+        // A program that has no handler as process 1 would ignore the signal; ours passes it on.
+        let mut child = host.command().args(["--", "sh", "-c", "echo up; exec sleep 1000"])
+            .stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut up = [0u8; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    };
+}
+
+/// Waits for all orphans that were handed to us; each is being killed.
+fn reap_orphans() {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::empty())) {
+            Ok(WaitStatus::StillAlive) => {}
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Limits: what the program sees, and what bites.
+
+use crate::fixture::{Host, Who, text};
+use crate::for_each_user;
+
+for_each_user! {
+    unmodified_tools_show_the_limits_and_the_age_of_the_container: |host| {
+        let script = "free -m | awk '/^Mem:/ {print $2}'; nproc; cut -d. -f1 /proc/uptime; \
+                      top -bn1 | grep -c 'up 0 min'; ps -o etimes= -p 1";
+        let out = host.ok(["--memory", "256M", "--cpus", "1", "--", "sh", "-c", script]);
+        let lines: Vec<&str> = out.lines().map(str::trim).collect();
+        let [memory, cpus, age, top, init] = lines[..] else { panic!("{out}") };
+        assert_eq!((memory, cpus, top), ("256", "1", "1"));
+        let seconds = |s: &str| s.parse::<u64>().unwrap();
+        assert!(seconds(age) < 60 && seconds(init) < 60, "{out}");
+    };
+
+    limits_that_no_cgroup_holds_are_refused_where_asked_to_be_strict: |host| {
+        let args = ["--strict", "--memory", "64M", "--", "true"];
+        if enforced(host) {
+            host.ok(args);
+        } else {
+            let said = host.fails(125, args);
+            assert!(said.contains("not enforced"), "{said}");
+        }
+    };
+
+    what_is_not_enforced_is_one_warning: |host| {
+        let out = host.run(["--memory", "64M", "--cpus", "1", "--pids-limit", "50", "--", "true"]);
+        assert!(out.status.success());
+        let said = text(&out.stderr);
+        let about_limits = said.lines().filter(|l| l.contains("enforced")).count();
+        assert_eq!(about_limits, usize::from(!enforced(host)), "{said}");
+    };
+}
+
+/// Whether this user's limits are held by cgroups: on the machines of these tests, root's are.
+fn enforced(host: &Host) -> bool {
+    matches!(host.who(), Who::Root)
+}
+
+#[test]
+fn too_much_memory_ends_the_program_and_is_said() {
+    support::require!("limits::too_much_memory", support::privilege::root());
+    let host = Host::root().expect("root");
+    // `tail` keeps what it reads, as there is no newline in it.
+    let out = host.run(["--memory", "32M", "--", "sh", "-c", "head -c 300M /dev/zero | tail"]);
+    assert_eq!(out.status.code(), Some(137), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("memory limit was reached"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_limit_of_processes_stops_a_fork_bomb() {
+    support::require!("limits::fork_bomb", support::privilege::root());
+    let host = Host::root().expect("root");
+    let script = "n=0; while [ $n -lt 60 ]; do sleep 60 & n=$((n + 1)); done; echo all";
+    let out = host.run(["--pids-limit", "20", "--", "sh", "-c", script]);
+    assert!(!text(&out.stdout).contains("all"), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("fork"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn quotas_are_written_to_the_container_s_own_cgroups() {
+    support::require!("limits::quotas", support::privilege::root());
+    let host = Host::root().expect("root");
+    let out = host.ok(["--dry-run", "--memory", "1M", "--cpus", "1.5", "--", "true"]);
+    assert!(out.contains("1048576"), "{out}");
+    assert!(out.contains("150000"), "{out}");
+}
