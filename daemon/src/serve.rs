@@ -15,14 +15,13 @@ use crate::signals::{Request, Signals};
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How to serve.
-#[derive(Debug)]
 pub struct ServeOptions {
     /// Threads that take requests; at least one.
     pub threads: usize,
     /// Whom to tell that the mount is live.
     pub ready: Ready,
     /// Called for SIGUSR1.
-    pub statistics: fn(),
+    pub statistics: Box<dyn Fn() + Send>,
 }
 
 /// Shakes hands with the kernel, announces the mount, and serves until it is gone. SIGTERM, SIGINT
@@ -59,13 +58,13 @@ fn start<FS: Filesystem>(
     let for_signals = place.clone();
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(move || obey(&signals, for_signals, options.statistics))?;
+        .spawn(move || obey(&signals, for_signals, &*options.statistics))?;
     options.ready.announce()?;
     session.run()
 }
 
 /// Takes signals for as long as the process lives.
-fn obey(signals: &Signals, place: Option<Place>, statistics: fn()) {
+fn obey(signals: &Signals, place: Option<Place>, statistics: &dyn Fn()) {
     loop {
         match signals.wait() {
             Ok(Request::Statistics) => statistics(),

@@ -1,7 +1,7 @@
 //! File handles: `name_to_handle_at(2)`, a name for an inode that survives rename and reboot.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::{Errno, Result, cstr};
 
@@ -67,4 +67,25 @@ pub fn fs_uuid(fd: impl AsFd) -> [u8; 16] {
     // SAFETY: the kernel writes a `struct fsuuid2`, whose layout `out` has, and keeps no pointer.
     let r = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), FS_IOC_GETFSUUID, &mut out) };
     if r == 0 && out.len == 16 { out.uuid } else { [0; 16] }
+}
+
+/// Opens the object that a handle names (`O_PATH`), on the file system that holds `on`, which must
+/// not be `O_PATH` itself.
+///
+/// # Errors
+/// `EPERM`: needs `CAP_DAC_READ_SEARCH` in the initial user namespace. `ESTALE`: no such object.
+pub fn open(on: impl AsFd, handle: &FileHandle) -> Result<OwnedFd> {
+    let mut raw = Raw { bytes: 0, kind: handle.kind, id: [0; MAX] };
+    let id = raw.id.get_mut(..handle.id.len()).ok_or(Errno::EINVAL)?;
+    id.copy_from_slice(&handle.id);
+    raw.bytes = handle.id.len() as u32;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: `raw` has the layout of `struct file_handle` with the bytes that its first field
+    // promises, and outlives the call.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_open_by_handle_at, on.as_fd().as_raw_fd(), &mut raw, flags)
+    };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

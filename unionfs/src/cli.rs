@@ -42,11 +42,14 @@ pub struct Cli {
 /// What `-o` takes.
 const OPTIONS: &str = "\
 Options for -o:
-  lowerdir=DIR[:DIR…]       read-only layers, the topmost first (required)
+  lowerdir=DIR[:DIR…][::DIR…]
+                            read-only layers, the topmost first (required); after `::` such as
+                            have only data for metadata-only copies
   upperdir=DIR              writable layer; without it the union is read-only
   workdir=DIR               empty directory on the upper's file system (with upperdir)
-  volatile, fsync=ordered|volatile
-                            never sync; or (default) sync copied-up data before its name
+  fsync=ordered|strict|volatile, volatile
+                            sync copied-up data before its name (ordered, the default), metadata
+                            and directories as well (strict), or never sync at all (volatile)
   index=on|off              hard links of lower files stay one file (default on)
   redirect_dir=on|off       rename directories with a lower part by a redirect, or (default)
                             answer EXDEV, so that mv copies them; redirects are always followed

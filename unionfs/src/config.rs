@@ -47,6 +47,8 @@ const IGNORED: [&str; 22] = [
 pub struct Config {
     /// Lower layers, topmost first.
     pub lowers: Vec<PathBuf>,
+    /// How many of them merge; the rest has only data for metacopies.
+    pub merging: usize,
     /// Upper and work directory.
     pub upper: Option<(PathBuf, PathBuf)>,
     /// Behaviour.
@@ -89,6 +91,7 @@ impl Config {
         let mut parsed = Parsed {
             config: Config {
                 lowers: Vec::new(),
+                merging: 0,
                 upper: None,
                 options: Options::default(),
                 index: true,
@@ -137,13 +140,23 @@ impl Parsed {
     }
 
     fn lowers(&mut self, value: &[u8]) -> Result<(), StartError> {
+        // As in the kernel: `::` stands before each data-only layer, which come last.
+        let mut data_only = false;
         for path in split(value, b':') {
-            if path.is_empty() {
-                return Err(wrong(
-                    "lowerdir: an empty layer (data-only layers after `::` are not supported): give a directory between colons",
-                ));
+            match (path.is_empty(), data_only) {
+                (true, false) if !self.config.lowers.is_empty() => data_only = true,
+                (true, true) if self.config.lowers.len() > self.config.merging => {}
+                (true, _) => {
+                    return Err(wrong("lowerdir: an empty layer: give a directory between colons"));
+                }
+                (false, _) => {
+                    self.config.lowers.push(path_of(&path));
+                    self.config.merging += usize::from(!data_only);
+                }
             }
-            self.config.lowers.push(path_of(&path));
+        }
+        if data_only && self.config.lowers.len() == self.config.merging {
+            return Err(wrong("lowerdir: an empty layer: give a data-only directory after `::`"));
         }
         Ok(())
     }
@@ -165,10 +178,12 @@ impl Parsed {
                 c.index = value == "on";
             }
             "fsync" => {
-                one_of(name, value, &["ordered", "volatile", "0", "1"])?;
-                if matches!(value, "volatile" | "0") {
-                    c.options.fsync = Fsync::Volatile;
-                }
+                one_of(name, value, &["ordered", "strict", "volatile", "0", "1"])?;
+                c.options.fsync = match value {
+                    "volatile" | "0" => Fsync::Volatile,
+                    "strict" => Fsync::Strict,
+                    _ => Fsync::Ordered,
+                };
             }
             "timeout" => c.timeout = seconds(name, value)?,
             "threads" => c.threads = number::<usize>(name, value)?.clamp(1, 64),
@@ -341,6 +356,12 @@ mod tests {
     }
 
     #[test]
+    fn layers_after_two_colons_have_data_only() {
+        let c = config(&["-o", "lowerdir=/a:/b::/c::/d", "/mnt"]).unwrap();
+        assert_eq!((c.lowers.len(), c.merging), (4, 2));
+    }
+
+    #[test]
     fn podmans_doubled_and_trailing_commas_are_fine() {
         let c = config(&["-o", "lowerdir=/a,upperdir=/u,workdir=/w,,volatile,", "/mnt"]).unwrap();
         assert_eq!(c.upper, Some(("/u".into(), "/w".into())));
@@ -364,7 +385,8 @@ mod tests {
             (format!("{lower}redirect_dir=nofollow"), "redirect_dir=nofollow: not supported"),
             (format!("{lower}index=maybe"), "give one of on, off"),
             (format!("{lower}uidmapping=1:2"), "triples"),
-            ("lowerdir=/a::/b".to_string(), "empty layer"),
+            ("lowerdir=:/b".to_string(), "empty layer"),
+            ("lowerdir=/b::".to_string(), "empty layer"),
             (format!("{lower}remount"), "remount"),
         ] {
             let e = config(&["-o", &options, "/mnt"]).unwrap_err();

@@ -22,6 +22,8 @@ pub enum StartError {
     Nested(PathBuf, PathBuf),
     /// The work directory holds something foreign.
     NotEmpty(PathBuf, OsString),
+    /// The layer was used by a volatile mount, of which this mark tells.
+    WasVolatile(PathBuf),
     /// Another daemon uses the work directory.
     InUse(PathBuf),
     /// Mounting failed.
@@ -60,6 +62,11 @@ impl fmt::Display for StartError {
                 f,
                 "workdir {}: not empty (holds {name:?}): give an empty directory",
                 work.display()
+            ),
+            StartError::WasVolatile(mark) => write!(
+                f,
+                "workdir: an earlier volatile mount may have left the upper incomplete: remove {} to use it all the same",
+                mark.display()
             ),
             StartError::InUse(work) => write!(
                 f,

@@ -12,6 +12,7 @@ use sys::xattr;
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::error::StartError;
+use crate::inode::core::{Fsync, Origins};
 use crate::inode::fds::FdCache;
 use crate::inode::number::Numbers;
 use crate::inode::table::InodeTable;
@@ -39,7 +40,7 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
     };
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let core = open_core(&config)?;
-    let union = Union::new(core);
+    let union = Arc::new(Union::new(core));
     let mount = Mount::new(&MountRequest {
         source: config.source,
         subtype: config.subtype,
@@ -49,7 +50,11 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
         flags: config.flags,
     })?;
     let cache = Cache { valid: config.timeout, negative: config.timeout };
-    let options = ServeOptions { threads: config.threads, ready, statistics: || () };
+    let statistics = {
+        let union = Arc::clone(&union);
+        Box::new(move || eprintln!("unionfs: {}", union.statistics()))
+    };
+    let options = ServeOptions { threads: config.threads, ready, statistics };
     daemon::serve(Served::new(union, cache), mount, options)
         .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
@@ -64,7 +69,10 @@ fn may_let_others_in() -> bool {
 fn open_core(config: &Config) -> Result<Core, StartError> {
     let limit = sys::process::raise_nofile_limit().unwrap_or(1024);
     let upper = match &config.upper {
-        Some((upper, work)) => Some(UpperLayer::new(open_upper(upper, work, config.index)?)),
+        Some((upper, work)) => {
+            let volatile = config.options.fsync == Fsync::Volatile;
+            Some(UpperLayer::new(open_upper(upper, work, config.index, volatile)?))
+        }
         None => None,
     };
     let lowers = config
@@ -75,15 +83,15 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
     let devices = upper.iter().map(UpperLayer::dev).chain(lowers.iter().map(LowerLayer::dev));
     let numbers = Numbers::new(devices);
     let prefix = upper.as_ref().and_then(|u| u.dialect().prefix).unwrap_or(Prefix::Trusted);
-    let uuids = lowers.iter().map(uuid).collect();
+    let origins = lowers.iter().map(origins).collect();
     let core = Core {
-        stack: LayerStack::new(upper, lowers),
+        stack: LayerStack::new(upper, lowers, config.merging),
         table: InodeTable::default(),
         numbers,
         fds: FdCache::new((limit / 2).min(MOST_DESCRIPTORS) as usize),
         options: config.options.clone(),
         escape: Escape(prefix),
-        uuids,
+        origins,
         own: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
         opens_all: sys::process::has_capability(sys::process::CAP_DAC_OVERRIDE),
     };
@@ -92,11 +100,9 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
     Ok(core)
 }
 
-fn uuid(layer: &LowerLayer) -> [u8; 16] {
-    match Core::readable(layer.root()) {
-        Ok(fd) => sys::handle::fs_uuid(fd),
-        Err(_) => [0; 16],
-    }
+fn origins(layer: &LowerLayer) -> Origins {
+    let root = Core::readable(layer.root()).ok();
+    Origins { uuid: root.as_ref().map_or([0; 16], sys::handle::fs_uuid), root }
 }
 
 /// Makes the root: all layers merge in it, down to an opaque one.
@@ -113,7 +119,7 @@ fn root(core: &Core) -> sys::Result<Inode> {
         number = Some(core.numbers.of(stat.dev, stat.ino));
     }
     let mut lowers = Vec::new();
-    for (layer, lower) in (0u16..).zip(core.stack.lowers()) {
+    for (layer, lower) in (0u16..).zip(core.stack.merging()) {
         if !open {
             break;
         }

@@ -190,8 +190,11 @@ impl CopyUp<'_> {
             data::copy(self.open_data()?, file, stat.size)?;
         }
         self.finish(&source, &stat, &staged)?;
-        if self.core.options.fsync == Fsync::Ordered && need == Need::Data && stat.size > 0 {
-            nix::unistd::fsync(file)?;
+        let has_data = need == Need::Data && stat.size > 0;
+        match self.core.options.fsync {
+            Fsync::Ordered if has_data => nix::unistd::fsync(file)?,
+            Fsync::Strict => nix::unistd::fsync(file)?,
+            _ => {}
         }
         self.commit(staged, &source, &stat, metacopy)
     }
@@ -209,6 +212,9 @@ impl CopyUp<'_> {
         let (source, stat) = self.source()?;
         let staged = Staged::directory(self.upper)?;
         self.finish(&source, &stat, &staged)?;
+        if self.core.options.fsync == Fsync::Strict {
+            nix::unistd::fsync(staged.spot().open(libc::O_RDONLY | libc::O_DIRECTORY)?)?;
+        }
         self.commit(staged, &source, &stat, false)
     }
 
@@ -354,7 +360,7 @@ impl CopyUp<'_> {
         let file = Arc::new(spot.open(libc::O_RDWR)?);
         if need == Need::Data {
             data::copy(self.open_data()?, &file, before.size)?;
-            if self.core.options.fsync == Fsync::Ordered {
+            if self.core.options.fsync != Fsync::Volatile {
                 nix::unistd::fsync(file.as_fd())?;
             }
         }

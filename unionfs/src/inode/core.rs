@@ -23,8 +23,19 @@ pub enum Fsync {
     /// The data is on disk before its name is.
     #[default]
     Ordered,
+    /// That, and for copies of metadata and of directories as well.
+    Strict,
     /// Never; a crash of the machine may lose everything.
     Volatile,
+}
+
+/// The file system of a lower, as handles name it.
+#[derive(Debug)]
+pub struct Origins {
+    /// Its UUID.
+    pub uuid: [u8; 16],
+    /// The layer's root, open for reading, for `open_by_handle_at(2)`; `None` where it can't be read.
+    pub root: Option<OwnedFd>,
 }
 
 /// What was asked for at the mount.
@@ -59,8 +70,8 @@ pub struct Core {
     pub options: Options,
     /// Names of attributes.
     pub escape: Escape,
-    /// UUIDs of the lowers' file systems, for origin handles.
-    pub uuids: Vec<[u8; 16]>,
+    /// The lowers' file systems, for origin handles.
+    pub origins: Vec<Origins>,
     /// Every file of the daemon's owner can be opened whatever its mode (`CAP_DAC_OVERRIDE`).
     pub opens_all: bool,
     /// The daemon's own user and group, which new objects get by themselves.

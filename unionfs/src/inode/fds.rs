@@ -22,6 +22,16 @@ impl FdCache {
         FdCache { limit: limit.max(16), queue: Mutex::new(VecDeque::new()) }
     }
 
+    /// Returns how many descriptors were noted and not closed again since.
+    pub fn len(&self) -> usize {
+        self.queue.lock().len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Notes that an inode opened a descriptor, and closes those of inodes that were not used
     /// since they were noted, if there are too many.
     pub fn opened(&self, inode: &Arc<Inode>) {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use sys::stat::Stat;
 use sys::{Errno, Result};
 
 use crate::inode::{Core, InUpper};
@@ -14,8 +15,19 @@ use crate::layer::{LowerRef, origin};
 /// has no handles.
 pub fn origin_of(core: &Core, at: &LowerRef, fd: &OwnedFd) -> Option<Vec<u8>> {
     let handle = sys::handle::of_at(fd, "".as_ref()).ok()?;
-    let uuid = core.uuids.get(usize::from(at.layer))?;
-    origin::encode(&handle, uuid)
+    let uuid = core.origins.get(usize::from(at.layer))?.uuid;
+    origin::encode(&handle, &uuid)
+}
+
+/// Returns what is known of the lower object that a copy was made of, by its origin handle; `None`
+/// without the right to look objects up by handle, or where it is in none of the lowers.
+pub fn lower_of(core: &Core, origin: &[u8]) -> Option<Stat> {
+    let (uuid, handle) = origin::decode(origin)?;
+    let roots = core.origins.iter().filter(|o| o.uuid == uuid).filter_map(|o| o.root.as_ref());
+    roots.filter_map(|root| sys::handle::open(root, &handle).ok()).find_map(|fd| {
+        let stat = sys::stat::stat_fd(fd).ok()?;
+        (stat.nlink > 0).then_some(stat)
+    })
 }
 
 /// Returns the name that a lower object has in the index, if there is an index.

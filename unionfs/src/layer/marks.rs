@@ -63,6 +63,15 @@ pub enum Opaque {
     Whiteouts,
 }
 
+/// How many links a copied-up hard link has: relative to what one of its objects says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// To the upper's number (`U+1`).
+    Upper(i32),
+    /// To the lower's (`L-1`).
+    Lower(i32),
+}
+
 /// The marks of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
@@ -79,8 +88,10 @@ pub struct Marks {
     pub literal: bool,
     /// `overlay.number` (ours): the inode number that the object had in its lower layer.
     pub number: Option<u64>,
-    /// `overlay.nlink`: the number of links is the upper's own plus this (overlayfs's `U` form).
-    pub nlink: Option<i32>,
+    /// `overlay.nlink`: how many links users see.
+    pub nlink: Option<Links>,
+    /// `overlay.origin`: the handle of the lower object that this is a copy of.
+    pub origin: Option<Vec<u8>>,
     /// `overlay.impure`: children of this directory were copied up.
     pub impure: bool,
 }
@@ -89,7 +100,7 @@ impl Marks {
     /// Reads all marks of an object with one system call where there is none, and one more for each
     /// that there is.
     pub fn read(at: xattr::Target<'_>) -> Result<Marks> {
-        let mut found: [Option<OsString>; 8] = Default::default();
+        let mut found: [Option<OsString>; 12] = Default::default();
         let mut used = 0;
         xattr::for_each_name(at, |name| {
             if mark_of(name.as_bytes()).is_some()
@@ -125,6 +136,7 @@ impl Marks {
             b"literal" => self.literal = true,
             b"impure" => self.impure = true,
             b"nlink" => self.nlink = parse_nlink(&value),
+            b"origin" => self.origin = Some(value),
             b"number" => self.number = value.try_into().ok().map(u64::from_le_bytes),
             _ => {}
         }
@@ -137,7 +149,8 @@ fn mark_of(name: &[u8]) -> Option<&[u8]> {
         return Some(b"opaque");
     }
     let mark = strip_private(name)?;
-    let known: [&[u8]; 8] = [
+    let known: [&[u8]; 9] = [
+        b"origin",
         b"opaque",
         b"redirect",
         b"metacopy",
@@ -150,10 +163,15 @@ fn mark_of(name: &[u8]) -> Option<&[u8]> {
     known.contains(&mark).then_some(mark)
 }
 
-/// Reads `U+1` or `U-1`. The `L` form, relative to the lower, is not known here: such a file shows
-/// the upper's own number until it is changed.
-fn parse_nlink(value: &[u8]) -> Option<i32> {
-    std::str::from_utf8(value.strip_prefix(b"U")?).ok()?.parse().ok()
+/// Reads `U+1` or `L-1`.
+fn parse_nlink(value: &[u8]) -> Option<Links> {
+    let (form, number) = std::str::from_utf8(value).ok()?.split_at_checked(1)?;
+    let number = number.parse().ok()?;
+    match form {
+        "U" => Some(Links::Upper(number)),
+        "L" => Some(Links::Lower(number)),
+        _ => None,
+    }
 }
 
 fn strip_private(name: &[u8]) -> Option<&[u8]> {

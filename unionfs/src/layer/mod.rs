@@ -23,12 +23,14 @@ use sys::{Errno, Result};
 pub struct LayerStack {
     upper: Option<UpperLayer>,
     lowers: Vec<LowerLayer>,
+    /// How many of the lowers merge; those after them have only data for metacopies.
+    merging: usize,
 }
 
 impl LayerStack {
-    /// Puts layers together; the first lower is the topmost.
-    pub fn new(upper: Option<UpperLayer>, lowers: Vec<LowerLayer>) -> LayerStack {
-        LayerStack { upper, lowers }
+    /// Puts layers together; the first lower is the topmost, and the first `merging` ones merge.
+    pub fn new(upper: Option<UpperLayer>, lowers: Vec<LowerLayer>, merging: usize) -> LayerStack {
+        LayerStack { upper, lowers, merging }
     }
 
     /// Returns the upper.
@@ -47,6 +49,11 @@ impl LayerStack {
     /// Returns all lowers, topmost first.
     pub fn lowers(&self) -> &[LowerLayer] {
         &self.lowers
+    }
+
+    /// Returns the lowers that merge, topmost first.
+    pub fn merging(&self) -> &[LowerLayer] {
+        self.lowers.get(..self.merging).unwrap_or_default()
     }
 
     /// Returns a lower by index.

@@ -18,6 +18,9 @@ const WORK: &str = "work";
 /// Directory below the work directory with one link per copied-up hard link (the kernel's name).
 const INDEX: &str = "index";
 
+/// Mark of a volatile mount below the staging directory (the kernel's names).
+const VOLATILE: &str = "incompat/volatile";
+
 /// How long a daemon that is about to end is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked for.
@@ -27,7 +30,12 @@ const PAUSE: Duration = Duration::from_millis(4);
 ///
 /// # Errors
 /// A [`StartError`] that names the option, the path and what to do.
-pub fn open_upper(upper: &Path, work: &Path, index: bool) -> Result<Parts, StartError> {
+pub fn open_upper(
+    upper: &Path,
+    work: &Path,
+    index: bool,
+    volatile: bool,
+) -> Result<Parts, StartError> {
     let root = open_dir("upperdir", upper)?;
     let base = open_dir("workdir", work)?;
     let stat = |opt, path: &Path, fd: &OwnedFd| {
@@ -43,9 +51,25 @@ pub fn open_upper(upper: &Path, work: &Path, index: bool) -> Result<Parts, Start
     check_content(work, &base)?;
     let lock = lock(base).ok_or_else(|| StartError::InUse(work.into()))?;
     let staging = subdir(work, &lock, WORK)?;
+    if sys::stat::stat_at(&staging, OsStr::new(VOLATILE)).is_ok() {
+        return Err(StartError::WasVolatile(work.join(WORK).join(VOLATILE)));
+    }
     empty_dir(&*lock, OsStr::new(WORK)).map_err(|e| StartError::path("workdir", work, e))?;
+    if volatile {
+        mark_volatile(&staging).map_err(|e| StartError::path("workdir", work, e))?;
+    }
     let index = if index { Some(subdir(work, &lock, INDEX)?) } else { None };
     Ok(Parts { root, path: upper.into(), dev: u.dev, work: staging, index, lock })
+}
+
+/// Leaves the mark that the upper may be incomplete after a crash, as overlayfs does.
+fn mark_volatile(staging: &OwnedFd) -> sys::Result<()> {
+    let mut path = std::path::PathBuf::new();
+    for part in Path::new(VOLATILE) {
+        path.push(part);
+        sys::name::mkdir(staging, path.as_os_str(), 0o700)?;
+    }
+    Ok(())
 }
 
 /// Takes the lock of a work directory. The daemon of a mount that was just unmounted may still have

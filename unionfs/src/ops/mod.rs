@@ -47,6 +47,11 @@ impl Union {
         Union { core, renames: RwLock::new(()) }
     }
 
+    /// Returns what SIGUSR1 prints: how much is kept.
+    pub fn statistics(&self) -> String {
+        format!("{} inodes, {} with descriptors", self.core.table.len(), self.core.fds.len())
+    }
+
     /// Translates the owners of an object.
     fn owned(&self, mut stat: Stat) -> Stat {
         stat.uid = self.core.options.uids.shown(DiskId(stat.uid)).0;

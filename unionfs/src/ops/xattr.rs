@@ -81,11 +81,8 @@ impl Union {
         let inode = self.core.inode(ino)?;
         self.allowed(name)?;
         // What is not there needs no copy-up.
-        match self.getxattr(ino, name) {
-            Err(Errno::ENODATA) if name.as_bytes().starts_with(b"system.posix_acl_") => {
-                return Ok(());
-            }
-            r => r.map(drop)?,
+        if !inode.place.read().has_upper() {
+            self.getxattr(ino, name)?;
         }
         ensure_upper(&self.core, &inode, Need::Metadata)?;
         let upper = self.core.stack.upper()?;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use sys::{Errno, Result, getdents, xattr};
 
-use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen};
+use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, index};
 use crate::layer::marks::{self, Marks, Opaque};
 
 /// One name as one layer has it.
@@ -55,14 +55,21 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
     if has_upper {
         let fd = core.upper_dir(dir)?;
         let impure = core.dir(dir)?.impure.load(Ordering::Relaxed);
-        let read = ReadLayer { core, xattr_whiteouts: false, impure, more: !lowers.is_empty() };
+        let more = !lowers.is_empty();
+        let read = ReadLayer { core, is_upper: true, xattr_whiteouts: false, impure, more };
         let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
         merge.upper(layer);
     }
     for (i, at) in lowers.iter().enumerate().filter(|(_, at)| !at.barrier) {
         let fd = core.lower_dir(dir, i)?;
         let more = i + 1 < lowers.len();
-        let read = ReadLayer { core, xattr_whiteouts: at.xattr_whiteouts, impure: false, more };
+        let read = ReadLayer {
+            core,
+            is_upper: false,
+            xattr_whiteouts: at.xattr_whiteouts,
+            impure: false,
+            more,
+        };
         let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
         merge.lower(i as u16, layer);
     }
@@ -72,6 +79,7 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
 /// How one layer of a directory is read.
 struct ReadLayer<'a> {
     core: &'a Core,
+    is_upper: bool,
     xattr_whiteouts: bool,
     impure: bool,
     more: bool,
@@ -156,7 +164,15 @@ impl ReadLayer<'_> {
         raw.opaque = m.opaque == Opaque::Yes
             || m.redirect.is_some()
             || raw.kind == libc::DT_DIR && has_sentinel(dir, &raw.name)?;
-        if let Some(number) = m.number {
+        if !self.is_upper {
+            out.objects.push(raw);
+            return Ok(());
+        }
+        let origin = m.origin.as_ref().filter(|_| raw.kind != libc::DT_DIR);
+        let lower = || origin.and_then(|o| index::lower_of(self.core, o));
+        if let Some(number) =
+            m.number.or_else(|| lower().map(|l| self.core.numbers.of(l.dev, l.ino)))
+        {
             raw.number = number;
         }
         out.objects.push(raw);

@@ -13,7 +13,7 @@ use sys::{Errno, Result, xattr};
 use super::{Found, Lookup, listing, number_of};
 use crate::inode::{Core, InUpper, Inode, Seen, index};
 use crate::layer::LowerRef;
-use crate::layer::marks::{self, Marks, Opaque};
+use crate::layer::marks::{self, Links, Marks, Opaque};
 
 /// After so many lookups of single names a directory is listed once, which answers all further ones.
 const PROBES_BEFORE_LISTING: u32 = 8;
@@ -238,7 +238,8 @@ impl Walk<'_> {
     /// Follows an absolute redirect through all layers below the one that holds it.
     fn through_redirect(&mut self, path: OsString) -> Result<()> {
         let mut path: Arc<[u8]> = path.as_bytes().strip_prefix(b"/").unwrap_or_default().into();
-        let count = self.core.stack.lowers().len() as u16;
+        let stack = &self.core.stack;
+        let count = if self.metacopy { stack.lowers().len() } else { stack.merging().len() } as u16;
         for layer in self.next_layer..count {
             if self.done {
                 return Ok(());
@@ -328,12 +329,13 @@ impl Walk<'_> {
             return Err(Errno::EIO);
         }
         let metacopy = !is_dir && marks.metacopy;
-        let mut nlink_diff = marks.nlink;
+        let copy = Copy::of(self.core, &stat, &marks);
+        let mut nlink_diff = copy.nlink_diff;
         let mut upper = self.upper;
         let mut number = match (&upper, self.lower_number) {
             (_, Some(n)) => n,
             (InUpper::No, None) => number_of(self.core, &stat),
-            _ => marks.number.unwrap_or_else(|| number_of(self.core, &stat)),
+            _ => copy.number,
         };
         let named_in_upper = !matches!(upper, InUpper::No);
         let mut stat = stat;
@@ -348,9 +350,10 @@ impl Walk<'_> {
             // The names of one lower file stay one file.
             stat = sys::stat::stat_fd(fd)?;
             let marks = Marks::read(xattr::of(fd))?;
-            nlink_diff = marks.nlink;
-            // As for the name under which it was copied up, which doesn't know the lower's number.
-            number = marks.number.unwrap_or_else(|| number_of(self.core, &stat));
+            let copy = Copy::of(self.core, &stat, &marks);
+            nlink_diff = copy.nlink_diff;
+            // As for the name under which it was copied up, which may not know the lower's number.
+            number = copy.number;
             upper = found;
             lowers.truncate(1);
         }
@@ -367,6 +370,29 @@ impl Walk<'_> {
             number,
             impure: is_dir && marks.impure,
         }))
+    }
+}
+
+/// What the marks of an object of the upper say about what it is a copy of.
+struct Copy {
+    number: u64,
+    nlink_diff: Option<i32>,
+}
+
+impl Copy {
+    fn of(core: &Core, stat: &Stat, marks: &Marks) -> Copy {
+        // Where somebody else made the copy, or says the links by the lower's, it has to be found.
+        let needs_lower = marks.number.is_none() || matches!(marks.nlink, Some(Links::Lower(_)));
+        let origin = marks.origin.as_ref().filter(|_| needs_lower);
+        let lower = origin.and_then(|o| index::lower_of(core, o));
+        let found = lower.as_ref().map(|l| number_of(core, l));
+        let nlink_diff = match (marks.nlink, &lower) {
+            (Some(Links::Upper(n)), _) => Some(n),
+            (Some(Links::Lower(n)), Some(l)) => Some(l.nlink as i32 + n - stat.nlink as i32),
+            _ => None,
+        };
+        let number = marks.number.or(found).unwrap_or_else(|| number_of(core, stat));
+        Copy { number, nlink_diff }
     }
 }
 

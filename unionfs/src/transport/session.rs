@@ -1,6 +1,7 @@
 //! Negotiation with the kernel, and what replies say about caching.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{InitFlags, KernelConfig};
@@ -23,7 +24,7 @@ const MAX_WRITE: u32 = 1 << 20;
 /// A union as the session serves it.
 #[derive(Debug)]
 pub struct Served {
-    pub(super) union: Union,
+    pub(super) union: Arc<Union>,
     pub(super) cache: Cache,
     /// The kernel needs no OPEN and OPENDIR requests.
     pub(super) no_open: bool,
@@ -31,7 +32,7 @@ pub struct Served {
 
 impl Served {
     /// Makes a union ready to be served.
-    pub fn new(union: Union, cache: Cache) -> Served {
+    pub fn new(union: Arc<Union>, cache: Cache) -> Served {
         Served { union, cache, no_open: false }
     }
 
