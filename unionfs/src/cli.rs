@@ -60,6 +60,7 @@ Options for -o:
                             translate owners
   squash_to_root, squash_to_uid=N, squash_to_gid=N
                             show every file as owned by this one
+  xattr_permissions=1|2     keep owners and modes of the upper in an attribute, as fuse-overlayfs
   unmapped_root             show owners that the user namespace can't express as root
   noxattrs                  refuse extended attributes
   threads=N                 threads that serve (default 4)

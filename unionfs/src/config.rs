@@ -11,6 +11,7 @@ use crate::cli::Cli;
 use crate::error::StartError;
 use crate::inode::Options;
 use crate::inode::core::Fsync;
+use crate::layer::Permissions;
 use crate::layer::idmap::IdMap;
 
 /// Most layers that a stack may have (overlayfs's `OVL_MAX_STACK`).
@@ -53,6 +54,8 @@ pub struct Config {
     pub upper: Option<(PathBuf, PathBuf)>,
     /// Behaviour.
     pub options: Options,
+    /// In which attribute the upper shall keep owners and modes.
+    pub permissions: Option<Permissions>,
     /// Hard link index.
     pub index: bool,
     /// How long the kernel may keep what it was told.
@@ -94,6 +97,7 @@ impl Config {
                 merging: 0,
                 upper: None,
                 options: Options::default(),
+                permissions: None,
                 index: true,
                 timeout: Duration::from_secs(3600),
                 threads: 4,
@@ -191,7 +195,10 @@ impl Parsed {
             "gidmapping" => c.options.gids.ranges = ranges(name, value)?,
             "squash_to_uid" => c.options.uids.squash = Some(number(name, value)?),
             "squash_to_gid" => c.options.gids.squash = Some(number(name, value)?),
-            "xattr_permissions" => one_of(name, value, &["0"])?,
+            "xattr_permissions" => {
+                one_of(name, value, &["0", "1", "2"])?;
+                c.permissions = Permissions::chosen(number(name, value)?);
+            }
             "noxattrs" => c.options.no_xattrs = value == "1",
             "fsname" => c.source = value.into(),
             "subtype" => c.subtype = value.into(),

@@ -71,7 +71,13 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
     let upper = match &config.upper {
         Some((upper, work)) => {
             let volatile = config.options.fsync == Fsync::Volatile;
-            Some(UpperLayer::new(open_upper(upper, work, config.index, volatile)?))
+            Some(UpperLayer::new(open_upper(
+                upper,
+                work,
+                config.index,
+                volatile,
+                config.permissions,
+            )?))
         }
         None => None,
     };
@@ -83,6 +89,8 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
     let devices = upper.iter().map(UpperLayer::dev).chain(lowers.iter().map(LowerLayer::dev));
     let numbers = Numbers::new(devices);
     let prefix = upper.as_ref().and_then(|u| u.dialect().prefix).unwrap_or(Prefix::Trusted);
+    let permissions = upper.as_ref().and_then(UpperLayer::permissions);
+    let escape = Escape { prefix, security: permissions.is_some_and(|p| p.keeps_security()) };
     let origins = lowers.iter().map(origins).collect();
     let core = Core {
         stack: LayerStack::new(upper, lowers, config.merging),
@@ -90,7 +98,7 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
         numbers,
         fds: FdCache::new((limit / 2).min(MOST_DESCRIPTORS) as usize),
         options: config.options.clone(),
-        escape: Escape(prefix),
+        escape,
         origins,
         own: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
         opens_all: sys::process::has_capability(sys::process::CAP_DAC_OVERRIDE),

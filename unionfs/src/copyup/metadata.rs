@@ -22,7 +22,7 @@ pub fn apply(
     from: &Stat,
     attributes: Option<xattr::Target<'_>>,
 ) -> Result<()> {
-    let now = to.stat()?;
+    let now = upper.stat(to)?;
     let uid = core.options.uids.copied(DiskId(from.uid)).0;
     let gid = core.options.gids.copied(DiskId(from.gid)).0;
     if (now.uid, now.gid) != (uid, gid) {

@@ -160,7 +160,10 @@ impl CopyUp<'_> {
             return Ok((layer.open_at(b"", libc::O_PATH)?, spot.stat()?));
         }
         let fd = layer.open_at(&at.path, libc::O_PATH)?;
-        let stat = sys::stat::stat_fd(&fd)?;
+        let mut stat = sys::stat::stat_fd(&fd)?;
+        if let Some(p) = layer.permissions() {
+            p.apply(xattr::of(&fd), &mut stat)?;
+        }
         Ok((fd, stat))
     }
 

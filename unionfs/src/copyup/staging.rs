@@ -8,7 +8,7 @@ use sys::{Errno, Result};
 
 use crate::error::best_effort;
 use crate::layer::tree::remove_tree;
-use crate::layer::{Over, Spot, UpperLayer};
+use crate::layer::{Over, Spot, UpperLayer, permissions};
 
 /// An object in the work directory, or without any name; dropping it removes it.
 #[derive(Debug)]
@@ -22,23 +22,23 @@ pub struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// Makes a regular file with mode 0600: nameless where the file system can.
+    /// Makes a regular file: nameless where the file system can.
     pub fn file(upper: &'a UpperLayer) -> Result<Staged<'a>> {
         match upper.tmpfile() {
             Ok(fd) => Ok(Staged { upper, temp: None, file: Some(Arc::new(fd)), is_dir: false }),
             Err(Errno::EOPNOTSUPP) => {
                 let temp = upper.temp_name();
-                let fd = upper.create(upper.work(), &temp, 0o600)?;
+                let fd = upper.create(upper.work(), &temp, real_mode(upper))?;
                 Ok(Staged { upper, temp: Some(temp), file: Some(Arc::new(fd)), is_dir: false })
             }
             Err(e) => Err(e),
         }
     }
 
-    /// Makes a directory with mode 0700.
+    /// Makes a directory.
     pub fn directory(upper: &'a UpperLayer) -> Result<Staged<'a>> {
         let temp = upper.temp_name();
-        upper.mkdir(upper.work(), &temp, 0o700)?;
+        upper.mkdir(upper.work(), &temp, real_mode(upper))?;
         Ok(Staged { upper, temp: Some(temp), file: None, is_dir: true })
     }
 
@@ -95,6 +95,12 @@ impl<'a> Staged<'a> {
             None => self.spot().open(libc::O_PATH).map(Arc::new),
         }
     }
+}
+
+/// Permission bits until the right ones are set: none for others, unless the right ones are kept in
+/// an attribute.
+fn real_mode(upper: &UpperLayer) -> u32 {
+    if upper.permissions().is_some() { permissions::REAL_MODE } else { 0o700 }
 }
 
 impl Drop for Staged<'_> {

@@ -15,7 +15,7 @@ use super::table::InodeTable;
 use super::{Dir, InUpper, Ino, Inode, OpenFile, Place};
 use crate::layer::idmap::IdMap;
 use crate::layer::marks::Escape;
-use crate::layer::{LayerStack, Spot};
+use crate::layer::{LayerStack, Permissions, Spot};
 
 /// How copied-up data is brought to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,10 +182,21 @@ impl Core {
         let place = inode.place.read();
         let stat = match open {
             // The open file of a metacopy is the lower's, which has the data only.
-            Some(f) if f.writable || !place.has_upper() => sys::stat::stat_fd(&f.fd)?,
-            _ => self.spot(inode, &place)?.stat()?,
+            Some(f) if f.writable || !place.has_upper() => {
+                Spot::Fd(f.fd).stat_in(self.permissions(&place)?)?
+            }
+            _ => self.spot(inode, &place)?.stat_in(self.permissions(&place)?)?,
         };
         Ok(self.shown(inode, &place, stat))
+    }
+
+    /// Returns in which attribute the layer of an object's topmost part keeps owners and modes.
+    fn permissions(&self, place: &Place) -> Result<Option<Permissions>> {
+        if place.has_upper() {
+            return Ok(self.stack.upper()?.permissions());
+        }
+        let at = place.lowers.first().ok_or(Errno::EIO)?;
+        Ok(self.stack.lower(at.layer)?.permissions())
     }
 
     /// Returns what the upper says of an object, unchanged.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Permissions;
 use sys::openat::{Confine, open_confined};
 use sys::{Errno, Result};
 
@@ -15,6 +16,7 @@ pub struct LowerLayer {
     root: Arc<OwnedFd>,
     path: PathBuf,
     dev: u64,
+    permissions: Option<Permissions>,
 }
 
 impl LowerLayer {
@@ -35,7 +37,8 @@ impl LowerLayer {
             }
         };
         let dev = sys::stat::stat_fd(&root)?.dev;
-        Ok(LowerLayer { root: Arc::new(root), path: path.to_path_buf(), dev })
+        let permissions = Permissions::of_layer(sys::xattr::of(&root))?;
+        Ok(LowerLayer { root: Arc::new(root), path: path.to_path_buf(), dev, permissions })
     }
 
     /// Returns the descriptor of the layer's root.
@@ -51,6 +54,11 @@ impl LowerLayer {
     /// Returns the device of the layer's root.
     pub fn dev(&self) -> u64 {
         self.dev
+    }
+
+    /// Returns in which attribute the layer keeps owners and modes, if in any.
+    pub fn permissions(&self) -> Option<Permissions> {
+        self.permissions
     }
 
     /// Opens what is at `path` below the layer's root (empty: the root), following no symlink and

@@ -8,6 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use sys::{Errno, Result, xattr};
 
+use super::permissions::is_recorded;
+
 /// Start of the names of AUFS-style whiteouts, which OCI layers use as well.
 pub(crate) const DOT_WH: &[u8] = b".wh.";
 /// AUFS-style mark: the directory that holds it hides all lower ones.
@@ -181,18 +183,33 @@ fn strip_private(name: &[u8]) -> Option<&[u8]> {
 /// Whether an attribute is a mark of some union, in any dialect, that a copy must not carry over.
 pub fn is_private(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    strip_private(name).is_some() || name.starts_with(b"user.fuseoverlayfs.")
+    strip_private(name).is_some()
+        || name.starts_with(b"user.fuseoverlayfs.")
+        || is_recorded(name) && !name.starts_with(KEPT_SECURITY.as_bytes())
 }
 
 /// Translates between the attribute names that users see and those on disk: names that look like
 /// our marks are escaped, as the kernel does for nested overlays (`overlay.overlay.X`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Escape(pub Prefix);
+pub struct Escape {
+    /// Where our marks are.
+    pub prefix: Prefix,
+    /// Attributes in `security.` are kept as unprivileged ones.
+    pub security: bool,
+}
+
+/// Where fuse-overlayfs keeps `security.X` without privileges.
+const KEPT_SECURITY: &str = "user.containers.override_security.";
 
 impl Escape {
     /// Returns the name on disk of what a user calls `name`.
     pub fn to_disk(self, name: &OsStr) -> OsString {
-        let prefix = self.0.as_str();
+        if let Some(rest) = name.as_bytes().strip_prefix(b"security.").filter(|_| self.security) {
+            let mut out = OsString::from(KEPT_SECURITY);
+            out.push(OsStr::from_bytes(rest));
+            return out;
+        }
+        let prefix = self.prefix.as_str();
         match name.as_bytes().strip_prefix(prefix.as_bytes()) {
             Some(rest) => {
                 let mut out = OsString::from(format!("{prefix}overlay."));
@@ -205,9 +222,16 @@ impl Escape {
 
     /// Returns what users call the attribute `name` on disk, or `None` for our own marks.
     pub fn to_user(self, name: &OsStr) -> Option<OsString> {
-        let prefix = self.0.as_str();
+        if let Some(rest) = name.as_bytes().strip_prefix(KEPT_SECURITY.as_bytes()) {
+            let mut out = OsString::from("security.");
+            out.push(OsStr::from_bytes(rest));
+            return self.security.then_some(out);
+        }
+        let prefix = self.prefix.as_str();
         let Some(rest) = name.as_bytes().strip_prefix(prefix.as_bytes()) else {
-            return (!name.as_bytes().starts_with(b"user.fuseoverlayfs.")).then(|| name.into());
+            let bytes = name.as_bytes();
+            let hidden = bytes.starts_with(b"user.fuseoverlayfs.") || is_recorded(bytes);
+            return (!hidden).then(|| name.into());
         };
         let rest = rest.strip_prefix(b"overlay.")?;
         let mut out = OsString::from(prefix);
@@ -238,7 +262,7 @@ mod tests {
 
     #[test]
     fn private_names_are_escaped_as_the_kernel_does() {
-        let e = Escape(Prefix::Trusted);
+        let e = Escape { prefix: Prefix::Trusted, security: false };
         assert_eq!(
             e.to_disk(OsStr::new("trusted.overlay.opaque")),
             "trusted.overlay.overlay.opaque"
@@ -250,6 +274,11 @@ mod tests {
         );
         assert_eq!(e.to_user(OsStr::new("trusted.overlay.opaque")), None);
         assert_eq!(e.to_user(OsStr::new("user.x")).unwrap(), "user.x");
+        assert_eq!(e.to_user(OsStr::new("user.containers.override_stat")), None);
+        let e = Escape { security: true, ..e };
+        let kept = e.to_disk(OsStr::new("security.x"));
+        assert_eq!(kept, "user.containers.override_security.x");
+        assert_eq!(e.to_user(&kept).unwrap(), "security.x");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod idmap;
 pub mod lower;
 pub mod marks;
 pub mod origin;
+pub mod permissions;
 mod prepare;
 mod probe;
 pub mod spot;
@@ -12,6 +13,7 @@ pub mod tree;
 pub mod upper;
 
 pub use lower::{LowerLayer, LowerRef};
+pub use permissions::Permissions;
 pub use prepare::open_upper;
 pub use spot::Spot;
 pub use upper::{Over, UpperLayer};

@@ -9,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 use sys::{Errno, getdents};
 
+use super::Permissions;
 use super::tree::empty_dir;
 use super::upper::Parts;
 use crate::error::StartError;
@@ -35,6 +36,7 @@ pub fn open_upper(
     work: &Path,
     index: bool,
     volatile: bool,
+    permissions: Option<Permissions>,
 ) -> Result<Parts, StartError> {
     let root = open_dir("upperdir", upper)?;
     let base = open_dir("workdir", work)?;
@@ -59,7 +61,21 @@ pub fn open_upper(
         mark_volatile(&staging).map_err(|e| StartError::path("workdir", work, e))?;
     }
     let index = if index { Some(subdir(work, &lock, INDEX)?) } else { None };
-    Ok(Parts { root, path: upper.into(), dev: u.dev, work: staging, index, lock })
+    let permissions =
+        record_root(&root, permissions).map_err(|e| StartError::path("upperdir", upper, e))?;
+    Ok(Parts { permissions, root, path: upper.into(), dev: u.dev, work: staging, index, lock })
+}
+
+/// Finds out whether the upper keeps owners and modes in an attribute, or makes it begin to.
+fn record_root(root: &OwnedFd, chosen: Option<Permissions>) -> sys::Result<Option<Permissions>> {
+    let target = sys::xattr::of(root);
+    match (Permissions::of_layer(target)?, chosen) {
+        (None, Some(chosen)) => {
+            chosen.record(target, &sys::stat::stat_fd(root)?)?;
+            Ok(Some(chosen))
+        }
+        (found, _) => Ok(found),
+    }
 }
 
 /// Leaves the mark that the upper may be incomplete after a crash, as overlayfs does.

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::Permissions;
 use sys::openat::{Confine, open_confined, reopen};
 use sys::stat::Stat;
 use sys::{Result, xattr};
@@ -32,6 +33,15 @@ impl Spot {
             Spot::At(dir, name) => sys::stat::stat_at_unsynced(dir, name),
             Spot::Fd(fd) => sys::stat::stat_fd(fd),
         }
+    }
+
+    /// Returns what a layer says of the object, where it may keep owners and modes in an attribute.
+    pub fn stat_in(&self, permissions: Option<Permissions>) -> Result<Stat> {
+        let mut stat = self.stat()?;
+        if let Some(p) = permissions {
+            p.apply(self.xattrs(), &mut stat)?;
+        }
+        Ok(stat)
     }
 
     /// Returns the object as the attribute calls want it.

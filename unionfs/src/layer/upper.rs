@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::Flock;
 use sys::name::SetTime;
+use sys::stat::Stat;
 use sys::{Errno, Result, xattr};
 
 use super::marks::{self, Prefix, Whiteouts};
+use super::permissions::{self, Permissions};
 use super::spot::Spot;
 use super::tree::remove_tree;
 use crate::error::best_effort;
@@ -44,6 +46,7 @@ pub struct UpperLayer {
     work: Arc<OwnedFd>,
     index: Option<Arc<OwnedFd>>,
     dialect: Dialect,
+    permissions: Option<Permissions>,
     next_temp: AtomicU64,
     /// Held for the life of the mount: two daemons on one work directory would eat each other's.
     _lock: Flock<OwnedFd>,
@@ -58,6 +61,7 @@ pub struct Parts {
     pub(super) work: OwnedFd,
     pub(super) index: Option<OwnedFd>,
     pub(super) lock: Flock<OwnedFd>,
+    pub(super) permissions: Option<Permissions>,
 }
 
 impl UpperLayer {
@@ -72,6 +76,7 @@ impl UpperLayer {
             work: Arc::new(parts.work),
             index: parts.index.map(Arc::new),
             dialect,
+            permissions: parts.permissions,
             next_temp: AtomicU64::new(0),
             _lock: parts.lock,
         }
@@ -95,6 +100,25 @@ impl UpperLayer {
     /// Returns what the layer accepts.
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// Returns in which attribute the layer keeps owners and modes, if in any.
+    pub fn permissions(&self) -> Option<Permissions> {
+        self.permissions
+    }
+
+    /// Returns what the layer says of an object.
+    pub fn stat(&self, object: &Spot) -> Result<Stat> {
+        object.stat_in(self.permissions)
+    }
+
+    /// Keeps a change of owner or mode in an attribute; false where the layer has real ones.
+    fn record(&self, object: &Spot, change: impl FnOnce(&mut Stat)) -> Result<bool> {
+        let Some(permissions) = self.permissions else { return Ok(false) };
+        let mut stat = self.stat(object)?;
+        change(&mut stat);
+        permissions.record(object.xattrs(), &stat)?;
+        Ok(true)
     }
 
     /// Returns the directory of the hard link index, if there is one.
@@ -122,7 +146,8 @@ impl UpperLayer {
             return Err(Errno::EOPNOTSUPP);
         }
         let flags = libc::O_TMPFILE | libc::O_RDWR;
-        sys::openat::open_at(&self.work, OsStr::new("."), flags, 0o600)
+        let mode = if self.permissions.is_some() { permissions::REAL_MODE } else { 0o600 };
+        sys::openat::open_at(&self.work, OsStr::new("."), flags, mode)
     }
 
     /// Makes a new regular file and opens it for reading and writing.
@@ -185,6 +210,9 @@ impl UpperLayer {
     /// Sets permission bits; not for symlinks.
     pub fn chmod(&self, object: &Spot, mode: u32) -> Result<()> {
         log::debug!("upper: chmod {:?} {mode:o}", object.parts().1);
+        if self.record(object, |s| s.mode = s.kind() | mode)? {
+            return Ok(());
+        }
         match object {
             Spot::At(dir, name) => sys::name::chmod_at(dir, name, mode),
             Spot::Fd(fd) => sys::name::chmod_fd(fd, mode),
@@ -195,6 +223,20 @@ impl UpperLayer {
     pub fn chown(&self, object: &Spot, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         let (dir, name) = object.parts();
         log::debug!("upper: chown {name:?} {uid:?} {gid:?}");
+        let cleared = |s: &mut Stat| {
+            s.uid = uid.unwrap_or(s.uid);
+            s.gid = gid.unwrap_or(s.gid);
+            // As chown(2) does.
+            if !s.is_dir() {
+                s.mode &= !libc::S_ISUID;
+                if s.mode & libc::S_IXGRP != 0 {
+                    s.mode &= !libc::S_ISGID;
+                }
+            }
+        };
+        if self.record(object, cleared)? {
+            return Ok(());
+        }
         sys::name::chown_at(dir, name, uid, gid)
     }
 

@@ -13,7 +13,7 @@ use super::{Caller, Union};
 use crate::copyup::{Need, Staged, ensure_upper};
 use crate::error::Result;
 use crate::inode::{Cookie, DirMeta, Entry, InUpper, Ino, Inode, Listing, Seen};
-use crate::layer::{Over, UpperLayer, acl, marks};
+use crate::layer::{Over, Spot, UpperLayer, acl, marks};
 use crate::resolve::{self, Found, Standing};
 
 /// What to make.
@@ -145,7 +145,7 @@ impl Union {
         if let Some(meta) = slot.as_ref() {
             return Ok(meta.clone());
         }
-        let stat = sys::stat::stat_fd(dir)?;
+        let stat = self.core.stack.upper()?.stat(&Spot::Fd(Arc::clone(dir)))?;
         let default_acl = xattr::get(xattr::of(dir), OsStr::new(acl::DEFAULT))?;
         let meta = DirMeta { mode: stat.mode, gid: stat.gid, default_acl };
         *slot = Some(meta.clone());
@@ -189,7 +189,8 @@ impl Union {
     fn is_direct(&self, plan: &Plan<'_>, meta: &DirMeta) -> bool {
         let (uid, gid) = self.core.own;
         let gid = if meta.mode & libc::S_ISGID != 0 { meta.gid } else { gid };
-        !plan.literal && (plan.uid, plan.gid) == (uid, gid)
+        let recorded = self.core.stack.upper_opt().is_some_and(|u| u.permissions().is_some());
+        !plan.literal && !recorded && (plan.uid, plan.gid) == (uid, gid)
     }
 }
 
@@ -231,8 +232,8 @@ fn make_staged(
         New::Node(kind, rdev) => Staged::node(upper, kind | plan.mode, rdev)?,
     };
     let spot = staged.spot();
-    let now = spot.stat()?;
-    if (now.uid, now.gid) != (plan.uid, plan.gid) {
+    let now = upper.stat(&spot)?;
+    if upper.permissions().is_some() || (now.uid, now.gid) != (plan.uid, plan.gid) {
         upper.chown(&spot, Some(plan.uid), Some(plan.gid))?;
     }
     if plan.new.kind() != libc::S_IFLNK {
@@ -253,8 +254,8 @@ fn make_staged(
     let file = staged.publish(dir, name, over)?;
     // Only now, as a nameless file has no links.
     let stat = match &file {
-        Some(fd) => sys::stat::stat_fd(fd)?,
-        None => sys::stat::stat_at_unsynced(dir, name)?,
+        Some(fd) => upper.stat(&Spot::Fd(Arc::clone(fd)))?,
+        None => upper.stat(&Spot::At(Arc::clone(dir), name.into()))?,
     };
     Ok((stat, file))
 }

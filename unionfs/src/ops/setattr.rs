@@ -93,7 +93,7 @@ impl Union {
     pub(super) fn clear_suid_sgid(&self, inode: &Arc<Inode>) -> Result<()> {
         let place = inode.place.read();
         let spot = self.core.upper_spot(inode, &place)?;
-        let mode = spot.stat()?.mode;
+        let mode = self.core.stack.upper()?.stat(&spot)?.mode;
         let mut cleared = mode & !libc::S_ISUID;
         if mode & libc::S_IXGRP != 0 {
             cleared &= !libc::S_ISGID;

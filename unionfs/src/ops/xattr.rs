@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::inode::{Ino, Inode};
 use crate::layer::acl;
 use crate::layer::idmap::UnionId;
+use crate::layer::permissions::is_recorded;
 
 impl Union {
     /// Returns the value of an attribute.
@@ -96,7 +97,8 @@ impl Union {
 
     fn allowed(&self, name: &OsStr) -> Result<()> {
         if self.core.options.no_xattrs { Err(Errno::EOPNOTSUPP) } else { Ok(()) }?;
-        if name.as_bytes().starts_with(b"user.fuseoverlayfs.") {
+        let name = name.as_bytes();
+        if name.starts_with(b"user.fuseoverlayfs.") || is_recorded(name) {
             return Err(Errno::EPERM);
         }
         Ok(())
@@ -113,7 +115,7 @@ impl Union {
         }
         let place = inode.place.read();
         let spot = self.core.upper_spot(inode, &place)?;
-        let stat = spot.stat()?;
+        let stat = self.core.stack.upper()?.stat(&spot)?;
         let group = self.owned(stat).gid;
         if stat.mode & libc::S_ISGID != 0 && !in_group(caller, group) {
             self.core.stack.upper()?.chmod(&spot, stat.mode & 0o7777 & !libc::S_ISGID)?;

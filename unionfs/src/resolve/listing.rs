@@ -56,7 +56,14 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
         let fd = core.upper_dir(dir)?;
         let impure = core.dir(dir)?.impure.load(Ordering::Relaxed);
         let more = !lowers.is_empty();
-        let read = ReadLayer { core, is_upper: true, xattr_whiteouts: false, impure, more };
+        let read = ReadLayer {
+            core,
+            is_upper: true,
+            has_types: core.stack.upper()?.permissions().is_some(),
+            xattr_whiteouts: false,
+            impure,
+            more,
+        };
         let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
         merge.upper(layer);
     }
@@ -66,6 +73,7 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
         let read = ReadLayer {
             core,
             is_upper: false,
+            has_types: core.stack.lower(at.layer)?.permissions().is_some(),
             xattr_whiteouts: at.xattr_whiteouts,
             impure: false,
             more,
@@ -80,6 +88,8 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
 struct ReadLayer<'a> {
     core: &'a Core,
     is_upper: bool,
+    /// Types may be kept in attributes.
+    has_types: bool,
     xattr_whiteouts: bool,
     impure: bool,
     more: bool,
@@ -124,7 +134,10 @@ impl ReadLayer<'_> {
         match kind {
             libc::DT_CHR | libc::DT_UNKNOWN => true,
             libc::DT_REG => {
-                self.xattr_whiteouts || self.impure || name.as_bytes().starts_with(marks::DOT_WH)
+                self.has_types
+                    || self.xattr_whiteouts
+                    || self.impure
+                    || name.as_bytes().starts_with(marks::DOT_WH)
             }
             libc::DT_DIR => self.more,
             libc::DT_LNK => self.impure,

@@ -12,8 +12,8 @@ use sys::{Errno, Result, xattr};
 
 use super::{Found, Lookup, listing, number_of};
 use crate::inode::{Core, InUpper, Inode, Seen, index};
-use crate::layer::LowerRef;
 use crate::layer::marks::{self, Links, Marks, Opaque};
+use crate::layer::{LowerRef, Permissions, Spot};
 
 /// After so many lookups of single names a directory is listed once, which answers all further ones.
 const PROBES_BEFORE_LISTING: u32 = 8;
@@ -85,7 +85,7 @@ pub fn standing(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Standi
     let below = is_below(core, parent, &lowers, name)?;
     if has_upper {
         let fd = core.upper_dir(parent)?;
-        match probe(&fd, name, true, !lowers.is_empty(), false)? {
+        match probe(&fd, name, look_upper(core, !lowers.is_empty()))? {
             Probe::Absent => {}
             Probe::Whiteout => {
                 return Ok(Standing { seen: Seen::Whiteout, in_upper: false, below });
@@ -97,6 +97,11 @@ pub fn standing(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Standi
     }
     let seen = if below { Seen::Present } else { Seen::Gone };
     Ok(Standing { seen, in_upper: false, below })
+}
+
+fn look_upper(core: &Core, more: bool) -> Look {
+    let permissions = core.stack.upper_opt().and_then(|u| u.permissions());
+    Look { is_upper: true, more, xattr_whiteouts: false, permissions }
 }
 
 /// Whether the lowers of a directory show something at a name.
@@ -112,7 +117,9 @@ fn is_below(
         }
         let fd = core.lower_dir(parent, i)?;
         let more = i + 1 < lowers.len();
-        match probe(&fd, name, false, more, at.xattr_whiteouts)? {
+        let look =
+            Look { is_upper: false, more, xattr_whiteouts: at.xattr_whiteouts, permissions: None };
+        match probe(&fd, name, look)? {
             Probe::Absent => {}
             Probe::Whiteout => return Ok(false),
             Probe::Object(_) => return Ok(true),
@@ -177,7 +184,7 @@ fn walk(
     if look_in_upper {
         let fd = core.upper_dir(parent)?;
         let more = only.map_or(!lowers.is_empty(), |o| !o.is_empty());
-        match probe(&fd, name, true, more, false)? {
+        match probe(&fd, name, look_upper(core, more))? {
             Probe::Absent => {}
             Probe::Whiteout => return Ok(None),
             Probe::Object(o) => {
@@ -269,7 +276,9 @@ impl Walk<'_> {
         more: bool,
         xattr_whiteouts: bool,
     ) -> Result<()> {
-        match probe(dir, name, false, more, xattr_whiteouts)? {
+        let permissions = self.core.stack.lower(child.layer)?.permissions();
+        let look = Look { is_upper: false, more, xattr_whiteouts, permissions };
+        match probe(dir, name, look)? {
             Probe::Absent => Ok(()),
             Probe::Whiteout => {
                 self.done = true;
@@ -348,7 +357,7 @@ impl Walk<'_> {
             && let InUpper::Pinned(_, fd) = &found
         {
             // The names of one lower file stay one file.
-            stat = sys::stat::stat_fd(fd)?;
+            stat = self.core.stack.upper()?.stat(&Spot::Fd(Arc::clone(fd)))?;
             let marks = Marks::read(xattr::of(fd))?;
             let copy = Copy::of(self.core, &stat, &marks);
             nlink_diff = copy.nlink_diff;
@@ -422,16 +431,21 @@ fn hides_below(stat: &Stat, marks: &Marks, dir: &OwnedFd, name: &OsStr) -> Resul
     }
 }
 
-/// Looks at a name in one layer. Marks are read in the upper, and in lowers that have others below
-/// (`more`): the bottom one can't merge with anything.
-fn probe(
-    dir: &OwnedFd,
-    name: &OsStr,
+/// How one layer is looked at.
+#[derive(Clone, Copy)]
+struct Look {
     is_upper: bool,
+    /// There are layers below with which it may merge.
     more: bool,
     xattr_whiteouts: bool,
-) -> Result<Probe> {
-    let stat = match sys::stat::stat_at_unsynced(dir, name) {
+    permissions: Option<Permissions>,
+}
+
+/// Looks at a name in one layer. Marks are read in the upper, and in lowers that have others below
+/// (`more`): the bottom one can't merge with anything.
+fn probe(dir: &OwnedFd, name: &OsStr, look: Look) -> Result<Probe> {
+    let Look { is_upper, more, xattr_whiteouts, permissions } = look;
+    let mut stat = match sys::stat::stat_at_unsynced(dir, name) {
         Ok(stat) => stat,
         Err(Errno::ENOENT) if more => return dot_whiteout(dir, name),
         Err(Errno::ENOENT) => return Ok(Probe::Absent),
@@ -454,6 +468,9 @@ fn probe(
     }
     if xattr_whiteouts && marks.whiteout && stat.is_file() && stat.size == 0 {
         return Ok(Probe::Whiteout);
+    }
+    if let Some(p) = permissions {
+        p.apply(xattr::Target::At(dir.as_fd(), name), &mut stat)?;
     }
     Ok(Probe::Object(Box::new((stat, marks))))
 }
