@@ -1,7 +1,5 @@
 //! /proc/meminfo: the machine's lines in the machine's order, the container's figures.
 
-use std::fmt::Write;
-
 use crate::host::parse::{HostMeminfo, MemLine, Unit};
 use crate::view::memory::MemoryView;
 
@@ -92,11 +90,16 @@ fn commit_limit(host: &HostMeminfo, view: &MemoryView) -> u64 {
     u64::try_from(ours).unwrap_or(u64::MAX).min(view.total).saturating_add(view.swap_total)
 }
 
+/// Writes a line in the kernel's columns: names to 16, values to 8. By hand, as `format!` shows up in
+/// profiles where a file has 55 lines.
 fn push(text: &mut String, line: &MemLine, value: u64) {
-    let unit = if line.unit == Unit::Kib { " kB" } else { "" };
-    // The kernel's columns: names to 16, values to 8. Writing to a string has no failure.
-    let name = format_args!("{}:", line.name).to_string();
-    if writeln!(text, "{name:<16}{value:>8}{unit}").is_err() {
-        log::debug!("{name} was not written");
-    }
+    const BLANKS: &str = "                ";
+    let pad = |used: usize, width: usize| BLANKS.get(used.min(width)..width).unwrap_or_default();
+    let digits = value.to_string();
+    text.push_str(&line.name);
+    text.push(':');
+    text.push_str(pad(line.name.len() + 1, 16));
+    text.push_str(pad(digits.len(), 8));
+    text.push_str(&digits);
+    text.push_str(if line.unit == Unit::Kib { " kB\n" } else { "\n" });
 }

@@ -11,8 +11,12 @@ use nix::sys::stat::Mode;
 
 use crate::error::ReadError;
 
-/// Room for one read: holds a whole /proc/meminfo, memory.stat or the like.
-const ROOM: usize = 16 * 1024;
+/// Room for one read of a short text: holds a whole /proc/meminfo, memory.stat or the like. What is
+/// longer is read in several steps, between which another thread may make the kernel write it anew.
+const SHORT: usize = 4 * 1024;
+
+/// Room for one read of a text that grows with the machine: /proc/stat of 512 processors.
+const LONG: usize = 256 * 1024;
 
 /// A file of /proc, /sys or a cgroup that stays open. The kernel makes its text anew at each read
 /// from offset 0, and nothing that is mounted over the path later can take its place: a daemon whose
@@ -56,7 +60,15 @@ impl HeldFile {
     /// # Errors
     /// `ESRCH`, `ENODEV`: the process or cgroup that the file belongs to is gone.
     pub fn text(&self) -> Result<String, ReadError> {
-        self.read(End::ShortRead).map(into_text)
+        self.read(End::ShortRead, SHORT).map(into_text)
+    }
+
+    /// Reads a text of one record that grows with the machine.
+    ///
+    /// # Errors
+    /// As [`HeldFile::text`].
+    pub fn long_text(&self) -> Result<String, ReadError> {
+        self.read(End::ShortRead, LONG).map(into_text)
     }
 
     /// Reads a text of many records (/proc/cpuinfo, /proc/swaps), of which a read returns as many as
@@ -65,11 +77,11 @@ impl HeldFile {
     /// # Errors
     /// As [`HeldFile::text`].
     pub fn records(&self) -> Result<String, ReadError> {
-        self.read(End::EmptyRead).map(into_text)
+        self.read(End::EmptyRead, LONG).map(into_text)
     }
 
-    fn read(&self, end_is: End) -> Result<Vec<u8>, ReadError> {
-        let mut text = vec![0; ROOM];
+    fn read(&self, end_is: End, step: usize) -> Result<Vec<u8>, ReadError> {
+        let mut text = vec![0; step];
         let mut end = 0;
         loop {
             let room = text.get_mut(end..).unwrap_or_default();
@@ -85,7 +97,7 @@ impl HeldFile {
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(ReadError::Io(self.path.clone(), errno(&e))),
             }
-            text.resize(end + ROOM, 0);
+            text.resize(end + step, 0);
         }
         text.truncate(end);
         Ok(text)

@@ -135,6 +135,7 @@ impl Host {
         let held = self.held(file)?;
         match file {
             HostFile::Cpuinfo | HostFile::Swaps | HostFile::Diskstats => held.records(),
+            HostFile::Stat => held.long_text(),
             _ => held.text(),
         }
     }
