@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::error::{Context, Error, Result, best_effort, warn};
-use crate::spec::Limits;
+use crate::spec::{self, Limits, Version};
 
 pub(crate) use find::Hierarchies;
 
@@ -39,6 +39,8 @@ pub(crate) enum Limit {
 pub(crate) struct Group {
     /// The new cgroup.
     pub(crate) path: PathBuf,
+    /// Its interface.
+    pub(crate) version: Version,
     /// Controllers to switch on in its parent first (v2).
     pub(crate) enable: Vec<&'static str>,
     /// Whether we ourselves must leave the parent first, as a cgroup of v2 that has controllers on
@@ -78,6 +80,12 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
+    /// Returns the cgroups for whoever joins them.
+    pub(crate) fn cgroups(&self) -> Vec<spec::Cgroup> {
+        let one = |g: &Group| spec::Cgroup { path: g.path.clone().into(), version: g.version };
+        self.groups.iter().map(one).collect()
+    }
+
     /// Whether a limit that was asked for is held by a cgroup.
     pub(crate) fn holds(&self, limit: Limit) -> bool {
         !self.missing.iter().any(|(l, _)| *l == limit)
@@ -93,6 +101,18 @@ pub(crate) fn decide(found: &Hierarchies, id: &str, limits: &Limits) -> Decision
         decision.missing.push((limit, found.why_not()));
     }
     decision
+}
+
+/// Puts the calling process, which must have one thread, into a cgroup.
+pub(crate) fn join(cgroup: &spec::Cgroup) -> Result<()> {
+    let path = Path::new(&cgroup.path);
+    let file = match cgroup.version {
+        // To move one's own only thread the kernel doesn't have to wait until all processes of the
+        // machine are between two forks, as it does for cgroup.procs: milliseconds a hierarchy.
+        Version::V1 => "tasks",
+        Version::V2 => "cgroup.procs",
+    };
+    write(path, file, "0").step_at("join cgroup", path)
 }
 
 /// Returns the name of the cgroups of a container.
@@ -155,13 +175,6 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Puts a process into all of them.
-    pub(crate) fn join(&self, pid: i32) -> Result<()> {
-        for path in &self.made {
-            write(path, "cgroup.procs", &pid.to_string()).step_at("join cgroup", path)?;
-        }
-        Ok(())
-    }
 
     /// Returns how many processes the kernel killed as the memory limit was reached.
     pub(crate) fn memory_kills(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cgroup::find::{Hierarchies, writable};
 use crate::cgroup::{Decision, Group, Leave, Limit, Write, group_name};
-use crate::spec::Limits;
+use crate::spec::{Limits, Version};
 
 /// Length of the span in which a share of CPU time is given, in microseconds: the kernel's default.
 pub(super) const PERIOD_US: u64 = 100_000;
@@ -35,7 +35,13 @@ pub(super) fn decide(
         match decision.groups.iter_mut().find(|g| g.path == path) {
             Some(group) => group.writes.extend(writes),
             None => {
-                decision.groups.push(Group { path, enable: Vec::new(), leave: Leave::Stay, writes })
+                decision.groups.push(Group {
+                path,
+                version: Version::V1,
+                enable: Vec::new(),
+                leave: Leave::Stay,
+                writes,
+            })
             }
         }
     }

@@ -8,7 +8,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::cgroup::find::{Hierarchies, writable};
 use crate::cgroup::v1::{PERIOD_US, pick};
 use crate::cgroup::{Decision, Group, Leave, Limit, Write, group_name};
-use crate::spec::Limits;
+use crate::spec::{Limits, Version};
 
 /// Adds a group of the unified hierarchy that holds what of `wanted` it can, and takes that out of
 /// the list.
@@ -36,7 +36,7 @@ pub(super) fn decide(
     needed.retain(|c| !has(&on, c));
     let leave = if needed.is_empty() { Leave::Stay } else { leave };
     let path = parent.join(group_name(id));
-    decision.groups.push(Group { path, enable: needed, leave, writes });
+    decision.groups.push(Group { path, version: Version::V2, enable: needed, leave, writes });
 }
 
 /// Returns the controller that holds a limit.

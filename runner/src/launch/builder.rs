@@ -11,12 +11,12 @@ use nix::time::{ClockId, clock_gettime};
 use sys::process::{Fork, clone_flags};
 
 use crate::error::{Context, Error, Exit, Result};
-use crate::launch::child::{self, Parts};
+use crate::launch::child::{self, Born, Parts};
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::trace::Trace;
 use crate::rootfs::daemon::Daemon;
 use crate::rootfs::{shim, union, volume};
-use crate::spec::{Net, Spec};
+use crate::spec::{Net, Spec, Version};
 
 /// Runs the builder.
 pub(super) fn main(args: &[OsString]) -> ExitCode {
@@ -58,7 +58,6 @@ fn build(channel: &mut Channel) -> Result<()> {
     let volumes = spec.volumes.iter().map(volume::open).collect::<Result<Vec<_>>>()?;
     trace.done("builder: daemons and volumes");
     begin_time()?;
-    let parts = Parts { union, figures, volumes };
     let mut flags = clone_flags::PARENT
         | clone_flags::NEWNS
         | clone_flags::NEWPID
@@ -67,8 +66,10 @@ fn build(channel: &mut Channel) -> Result<()> {
     if spec.net == Net::None {
         flags |= clone_flags::NEWNET;
     }
-    match sys::process::clone(flags).step("create namespaces")? {
+    let (forked, born) = start_first(&spec, flags)?;
+    match forked {
         Fork::Child => {
+            let parts = Parts { union, figures, volumes, born };
             // The builder's end of this pipe would keep the daemon waiting.
             drop(waiting);
             child::main(channel, spec, parts)
@@ -82,6 +83,19 @@ fn build(channel: &mut Channel) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Starts the first process, in its cgroup of v2 if it has one and the kernel can.
+fn start_first(spec: &Spec, flags: u64) -> Result<(Fork, Born)> {
+    let v2 = spec.cgroups.iter().find(|c| c.version == Version::V2);
+    if let Some(cgroup) = v2 {
+        let dir = fs::File::open(&cgroup.path).step_at("open cgroup", &cgroup.path)?;
+        if let Ok(forked) = sys::process::clone_into_cgroup(flags, &dir) {
+            return Ok((forked, Born::InCgroup));
+        }
+    }
+    let forked = sys::process::clone(flags).step("create namespaces")?;
+    Ok((forked, Born::Outside))
 }
 
 fn announce(channel: &mut Channel, daemon: Option<Daemon>) -> Result<()> {

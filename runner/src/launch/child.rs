@@ -12,15 +12,16 @@ use nix::unistd::{Pid, sethostname, setsid};
 use sys::mount::attr;
 use sys::openat::{Confine, open_confined};
 
+use crate::cgroup;
 use crate::error::{Context, Error, Result};
-use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
+use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::trace::Trace;
 use crate::launch::{exec, init};
 use crate::rootfs::pivot::{Pivoted, pivot};
 use crate::rootfs::special::TtyGroup;
 use crate::rootfs::union::Union;
 use crate::rootfs::{dev, mask, shim, special, union, volume};
-use crate::spec::{First, Identity, Spec, Step};
+use crate::spec::{First, Identity, Spec, Step, Version};
 
 /// What the builder made for the steps.
 #[derive(Debug)]
@@ -31,6 +32,17 @@ pub(super) struct Parts {
     pub(super) figures: Option<OwnedFd>,
     /// Volumes, as in the spec.
     pub(super) volumes: Vec<OwnedFd>,
+    /// Where the first process begins.
+    pub(super) born: Born,
+}
+
+/// Where the first process begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Born {
+    /// In its cgroup of v2.
+    InCgroup,
+    /// In that of the builder.
+    Outside,
 }
 
 /// Where the steps have come to.
@@ -64,7 +76,16 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
     // The container must not get at our memory or our program through /proc.
     prctl::set_dumpable(false).step("hide the runner's memory")?;
     prctl::set_name(c"runner-init").step("name the first process")?;
+    // The supervisor may have ended before we were tied to it.
+    if channel.is_closed()? {
+        return Err(Error::new("build the container", "the runner has ended"));
+    }
     setsid().step("make a session")?;
+    for cgroup in &spec.cgroups {
+        if !(cgroup.version == Version::V2 && parts.born == Born::InCgroup) {
+            cgroup::join(cgroup)?;
+        }
+    }
     let trace = Trace::new(spec.trace);
     bind_cpus(&spec.process.affinity)?;
     let mut build = Build {
@@ -91,7 +112,9 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
 impl Build<'_> {
     fn apply(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::CgroupNamespace => self.enter_cgroups(),
+            Step::CgroupNamespace => {
+                unshare(CloneFlags::CLONE_NEWCGROUP).step("create cgroup namespace")
+            }
             Step::Hostname(name) => sethostname(name).step("set the host name"),
             Step::Loopback => loopback(),
             Step::Root => self.attach_root(),
@@ -116,15 +139,6 @@ impl Build<'_> {
 
     fn root(&self) -> Result<&OwnedFd> {
         self.root.as_ref().ok_or_else(|| Error::new("build the container", "it has no root yet"))
-    }
-
-    /// Waits until the supervisor has put us into our cgroups, and makes them the top of what we see.
-    fn enter_cgroups(&mut self) -> Result<()> {
-        // That it answers proves that it lived after we had tied ourselves to it.
-        let ToContainer::Joined = self.channel.expect()? else {
-            return Err(Error::new("build the container", "a message is missing"));
-        };
-        unshare(CloneFlags::CLONE_NEWCGROUP).step("create cgroup namespace")
     }
 
     fn attach_root(&mut self) -> Result<()> {

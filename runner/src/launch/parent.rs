@@ -66,9 +66,7 @@ fn become_builder(mut channel: Channel, identity: &Identity) -> ! {
 
 fn start_builder(channel: &mut Channel, identity: &Identity) -> Result<std::convert::Infallible> {
     if let Identity::Mapped(maps) = identity {
-        let ToContainer::Mapped = channel.expect()? else {
-            return Err(crate::error::Error::new("build the container", "a message is missing"));
-        };
+        let ToContainer::Mapped = channel.expect()?;
         identity::become_root(maps)?;
     }
     let exe = sealed_self()?;

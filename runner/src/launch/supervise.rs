@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error, Result, best_effort, warn};
 use crate::launch::child::signal_code;
-use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
+use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::terminal::Relay;
 use crate::launch::trace::Trace;
 use crate::spec::{Spec, Stdin, Upper};
@@ -88,7 +88,7 @@ impl Watched {
         introduced: Result<()>,
     ) -> Result<u8> {
         let mut channel = Some(channel);
-        if let Err(e) = introduced.and_then(|()| self.watch(&mut channel, cgroups)) {
+        if let Err(e) = introduced.and_then(|()| self.watch(&mut channel)) {
             self.fail(e);
         }
         self.kill_all_but_daemons();
@@ -117,7 +117,7 @@ impl Watched {
         }
     }
 
-    fn watch(&mut self, channel: &mut Option<Channel>, cgroups: &Cgroups) -> Result<()> {
+    fn watch(&mut self, channel: &mut Option<Channel>) -> Result<()> {
         let signals =
             SignalFd::with_flags(&taken(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .step("take signals")?;
@@ -125,7 +125,7 @@ impl Watched {
             let (signalled, spoken) = self.wait(&signals, channel.as_ref())?;
             if spoken && let Some(open) = channel {
                 match open.receive()? {
-                    Some((message, fd)) => self.hear(message, fd, open, cgroups)?,
+                    Some((message, fd)) => self.hear(message, fd)?,
                     None => {
                         *channel = None;
                         self.trace.done("the program is started");
@@ -164,13 +164,7 @@ impl Watched {
         Ok((ready(0), channel.is_some() && ready(1)))
     }
 
-    fn hear(
-        &mut self,
-        message: ToSupervisor,
-        fd: Option<OwnedFd>,
-        channel: &mut Channel,
-        cgroups: &Cgroups,
-    ) -> Result<()> {
+    fn hear(&mut self, message: ToSupervisor, fd: Option<OwnedFd>) -> Result<()> {
         match message {
             ToSupervisor::Daemon { name, pid } => {
                 self.daemons.push(Served { name, pid, alive: true });
@@ -178,8 +172,6 @@ impl Watched {
             ToSupervisor::First { pid } => {
                 let pidfd = sys::process::pidfd_open(pid).step("watch the container")?;
                 self.first = Some((pid, pidfd));
-                cgroups.join(pid)?;
-                channel.send(&ToContainer::Joined)?;
             }
             ToSupervisor::Terminal => {
                 if let Some(master) = fd {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::cmsg_space;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,6 @@ use crate::error::{Context, Error, Result};
 pub(super) enum ToContainer {
     /// The id maps are written.
     Mapped,
-    /// The first process is in its cgroups.
-    Joined,
 }
 
 /// What the processes that build the container say.
@@ -127,6 +126,13 @@ impl Channel {
         Ok(Some((serde_json::from_slice(&body).step("read a message")?, fd)))
     }
 
+    /// Whether the other end is closed.
+    pub(super) fn is_closed(&self) -> Result<bool> {
+        let mut fds = [PollFd::new(self.fd()?, PollFlags::empty())];
+        poll(&mut fds, PollTimeout::ZERO).step("ask for the runner")?;
+        Ok(fds.iter().any(|fd| fd.any().unwrap_or(false)))
+    }
+
     /// Receives a message that must come.
     ///
     /// # Errors
@@ -149,9 +155,11 @@ mod tests {
         a.send(&ToSupervisor::First { pid: 7 }).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         a.send_fd(&ToSupervisor::Terminal, null.as_fd()).unwrap();
+        assert!(!b.is_closed().unwrap());
         drop(a);
         assert!(matches!(b.receive().unwrap(), Some((ToSupervisor::First { pid: 7 }, None))));
         assert!(matches!(b.receive().unwrap(), Some((ToSupervisor::Terminal, Some(_)))));
+        assert!(b.is_closed().unwrap());
         assert!(b.receive::<ToSupervisor>().unwrap().is_none());
     }
 }

@@ -98,6 +98,7 @@ pub(crate) fn plan(request: Request) -> Result<Planned> {
         id,
         state: state.into_os_string(),
         identity,
+        cgroups: cgroup.cgroups(),
         net: request.net,
         root,
         shim: Some(shim(&request.limits, &cgroup)),

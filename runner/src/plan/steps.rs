@@ -35,7 +35,7 @@ pub(super) fn decide(
     volumes: usize,
     hidden: Option<OsString>,
 ) -> Vec<Step> {
-    let mut steps = vec![Step::Hostname(hostname.to_owned())];
+    let mut steps = vec![Step::CgroupNamespace, Step::Hostname(hostname.to_owned())];
     if request.net == Net::None {
         steps.push(Step::Loopback);
     }
@@ -55,8 +55,6 @@ pub(super) fn decide(
     if request.root_access == Access::ReadOnly {
         steps.push(Step::ReadOnlyRoot);
     }
-    // As late as can be: the supervisor puts us into our cgroups meanwhile, which takes the kernel
-    // some milliseconds for each hierarchy of v1.
-    steps.extend([Step::CgroupNamespace, Step::Pivot]);
+    steps.push(Step::Pivot);
     steps
 }

@@ -18,6 +18,8 @@ pub(crate) struct Spec {
     pub(crate) state: OsString,
     /// Whose users the container has.
     pub(crate) identity: Identity,
+    /// Its cgroups, which the supervisor has made.
+    pub(crate) cgroups: Vec<Cgroup>,
     /// Which network it sees.
     pub(crate) net: Net,
     /// What its root directory is made of.
@@ -74,6 +76,24 @@ pub(crate) struct Range {
     pub(crate) outside: u32,
     /// How many.
     pub(crate) count: u32,
+}
+
+/// A cgroup that the container's first process joins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cgroup {
+    /// Its directory.
+    pub(crate) path: OsString,
+    /// Which interface it has.
+    pub(crate) version: Version,
+}
+
+/// Interface of a cgroup hierarchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Version {
+    /// A hierarchy a controller.
+    V1,
+    /// One hierarchy for all.
+    V2,
 }
 
 /// Which network the container sees.
