@@ -94,7 +94,7 @@ impl Cgroups {
     }
 
     /// The shell's words to enter them.
-    fn enter(&self) -> String {
+    pub(crate) fn enter(&self) -> String {
         let one = |dir: &PathBuf| format!("echo $$ > {}/cgroup.procs; ", dir.display());
         self.dirs.iter().map(one).collect()
     }

@@ -2,11 +2,16 @@
 //! containers in real cgroups.
 #![forbid(unsafe_code)]
 
+mod callers;
 mod cli;
 mod container;
 mod golden;
-mod live;
+mod memory;
+mod mounting;
+mod processors;
 mod properties;
 mod recording;
 mod rootless;
+mod seen;
 mod shim;
+mod time;

@@ -111,3 +111,48 @@ fn count(threads: &[Pid], all: &Processes, most: usize, round: usize) -> Counts 
     let threads = threads.len() as u64;
     Counts { running, blocked, threads, last_pid, processes: u64::from(last_pid) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(running: u64) -> Counts {
+        Counts { running, threads: running, last_pid: 7, processes: 7, ..Counts::default() }
+    }
+
+    #[test]
+    fn three_spinners_for_110_seconds() {
+        let mut load = Load::default();
+        let start = Instant::now();
+        for n in 0..22 {
+            load.take(counts(3), start + PERIOD * n);
+        }
+        let [one, five, fifteen] = load.view().averages;
+        let theory = |minutes: f64| 3.0 * (1.0 - (-110.0 / (60.0 * minutes)).exp());
+        assert!((one - theory(1.0)).abs() < 0.001, "{one}");
+        assert!((five - theory(5.0)).abs() < 0.001, "{five}");
+        assert!((fifteen - theory(15.0)).abs() < 0.001, "{fifteen}");
+    }
+
+    #[test]
+    fn a_sampler_that_came_late_loses_no_time() {
+        let start = Instant::now();
+        let (mut late, mut regular) = (Load::default(), Load::default());
+        regular.take(counts(2), start);
+        late.take(counts(2), start);
+        for n in 1..=12 {
+            regular.take(counts(2), start + PERIOD * n);
+        }
+        late.take(counts(2), start + PERIOD * 12);
+        let [a, b] = [regular, late].map(|l| l.view().averages[0]);
+        assert!((a - b).abs() < 1e-9, "{a} {b}");
+    }
+
+    #[test]
+    fn the_count_of_processes_only_grows() {
+        let mut load = Load::default();
+        load.take(Counts { processes: 9, ..counts(1) }, Instant::now());
+        load.take(Counts { processes: 5, ..counts(1) }, Instant::now());
+        assert_eq!(load.view().counts.processes, 9);
+    }
+}
