@@ -75,14 +75,16 @@ for_each_user! {
         seat.type_in("echo size: $(stty size) on $(tty)\r");
         seat.wait_for("size: 33 101 on /dev/pts/0");
         seat.wait_for("ready> ");
-        // Only once the program runs does the key stop it and not the shell.
-        seat.type_in("sh -c 'echo sta\"\"rted; exec sleep 1000'\r");
+        // Keys reach the program once it runs in the foreground, before that the shell; so it says
+        // when it does.
+        let program = "trap 'echo conti\"\"nued' CONT; echo sta\"\"rted; while :; do sleep 0.1; done";
+        seat.type_in(&format!("sh -c \"{}\"\r", program.replace('"', "\\\"")));
         seat.wait_for("started");
         seat.type_in("\x1a");
         seat.wait_for("Stopped");
         seat.wait_for("ready> ");
         seat.type_in("fg\r");
-        seat.wait_for("sleep 1000");
+        seat.wait_for("continued");
         seat.type_in("\x03");
         seat.wait_for("ready> ");
         seat.type_in("echo code $?\r");
