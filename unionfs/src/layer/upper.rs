@@ -17,6 +17,9 @@ use super::spot::Spot;
 use super::tree::remove_tree;
 use crate::error::best_effort;
 
+/// Name of the whiteout in the work directory that others are links of.
+const SHARED_WHITEOUT: &str = "#whiteout";
+
 /// What an upper layer accepted when it was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
@@ -283,9 +286,41 @@ impl UpperLayer {
     pub fn whiteout(&self, dir: impl AsFd, name: &OsStr) -> Result<()> {
         log::debug!("upper: whiteout {name:?}");
         match self.dialect.whiteouts {
-            Whiteouts::Device { .. } => sys::name::mknod(dir, name, libc::S_IFCHR, 0),
+            Whiteouts::Device { .. } => self.link_whiteout(dir, name),
             Whiteouts::DotWh => self.create(dir, &marks::dot_wh(name)?, 0o600).map(drop),
         }
+    }
+
+    /// Leaves nothing in the work directory at the end of the mount.
+    pub fn finish(&self) {
+        match sys::name::unlink(&self.work, OsStr::new(SHARED_WHITEOUT)) {
+            Err(Errno::ENOENT) => {}
+            r => best_effort("clear the work directory", r),
+        }
+    }
+
+    /// Makes a whiteout as one more link of a device in the work directory, which costs a tenth of a
+    /// device of its own (ovl_whiteout() of the kernel does the same).
+    fn link_whiteout(&self, dir: impl AsFd, name: &OsStr) -> Result<()> {
+        let shared = OsStr::new(SHARED_WHITEOUT);
+        for _ in 0..2 {
+            match sys::name::link(&self.work, shared, &dir, name) {
+                // None yet, or one with as many links as the file system allows.
+                Err(Errno::ENOENT) => {}
+                Err(Errno::EMLINK) => best_effort(
+                    "give up a whiteout with too many links",
+                    sys::name::unlink(&self.work, shared),
+                ),
+                Err(Errno::EPERM | Errno::EOPNOTSUPP) => break,
+                r => return r,
+            }
+            match sys::name::mknod(&self.work, shared, libc::S_IFCHR, 0) {
+                // Another thread was faster.
+                Err(Errno::EEXIST) => {}
+                r => r?,
+            }
+        }
+        sys::name::mknod(dir, name, libc::S_IFCHR, 0)
     }
 
     /// Replaces what the upper has at a name by a whiteout in one step, and removes it.

@@ -52,6 +52,13 @@ impl Union {
         format!("{} inodes, {} with descriptors", self.core.table.len(), self.core.fds.len())
     }
 
+    /// Ends the mount: nobody asks any more.
+    pub fn finish(&self) {
+        if let Some(upper) = self.core.stack.upper_opt() {
+            upper.finish();
+        }
+    }
+
     /// Translates the owners of an object.
     fn owned(&self, mut stat: Stat) -> Stat {
         stat.uid = self.core.options.uids.shown(DiskId(stat.uid)).0;

@@ -337,7 +337,7 @@ impl Walk<'_> {
             log::warn!("metacopy of inode {} has no data in any lower layer", stat.ino);
             return Err(Errno::EIO);
         }
-        let metacopy = !is_dir && marks.metacopy;
+        let mut metacopy = !is_dir && marks.metacopy;
         let copy = Copy::of(self.core, &stat, &marks);
         let mut nlink_diff = copy.nlink_diff;
         let mut upper = self.upper;
@@ -348,7 +348,7 @@ impl Walk<'_> {
         };
         let named_in_upper = !matches!(upper, InUpper::No);
         let mut stat = stat;
-        let mut lowers = self.lowers;
+        let lowers = self.lowers;
         if stat.is_file()
             && !named_in_upper
             && stat.nlink > 1
@@ -363,8 +363,8 @@ impl Walk<'_> {
             nlink_diff = copy.nlink_diff;
             // As for the name under which it was copied up, which may not know the lower's number.
             number = copy.number;
+            metacopy = marks.metacopy;
             upper = found;
-            lowers.truncate(1);
         }
         if number <= 1 {
             number = number_of(self.core, &stat);

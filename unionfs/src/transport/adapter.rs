@@ -86,6 +86,10 @@ impl Filesystem for Served {
         self.negotiate(config)
     }
 
+    fn destroy(&mut self) {
+        self.union.finish();
+    }
+
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         log::debug!("lookup {parent} {name:?}");
         match self.union.lookup(ino(parent), name) {
