@@ -23,7 +23,7 @@ use support::require;
 use support::subject::{KernelFeatures, Subject};
 
 use case::Case;
-use run::Check;
+use run::{Check, Setup};
 
 /// The oracle.
 const KERNEL: Subject = Subject::Kernel(KernelFeatures::Contract);
@@ -32,12 +32,7 @@ const KERNEL: Subject = Subject::Kernel(KernelFeatures::Contract);
 const SEQUENCES: u32 = 200;
 
 /// Tries random cases until one fails and returns it shrunk, with what went wrong and the seed.
-fn search(
-    left: &Subject,
-    right: &Subject,
-    check: Check,
-    sequences: u32,
-) -> Result<(), (Case, String)> {
+fn search(left: &Setup, right: &Setup, check: Check, sequences: u32) -> Result<(), (Case, String)> {
     let seed = seed();
     let config = Config {
         cases: sequences,
@@ -83,7 +78,8 @@ fn sequences(default: u32) -> u32 {
     chosen.map_or(default, |n| n.parse().expect("PALIMPSEST_SEQUENCES is a number"))
 }
 
-fn assert_none_differs(left: &Subject, right: &Subject, check: Check, sequences: u32) {
+#[track_caller]
+fn assert_none_differs(left: &Setup, right: &Setup, check: Check, sequences: u32) {
     if let Err((case, why)) = search(left, right, check, sequences) {
         panic!("{why}\nthe shortest sequence found, for differential.regressions:\n\n{case}");
     }
@@ -93,14 +89,23 @@ fn assert_none_differs(left: &Subject, right: &Subject, check: Check, sequences:
 fn every_operation_does_what_the_kernel_does() {
     let ours = crate::subjects::ours();
     require!("every_operation_does_what_the_kernel_does", ours.usable(), KERNEL.usable());
-    assert_none_differs(&ours, &KERNEL, Check::Listing, sequences(SEQUENCES));
+    assert_none_differs(&ours.into(), &KERNEL.into(), Check::Listing, sequences(SEQUENCES));
+}
+
+#[test]
+fn with_redirects_and_metacopies_too() {
+    let ours = crate::subjects::ours();
+    let kernel = Subject::Kernel(KernelFeatures::All);
+    require!("with_redirects_and_metacopies_too", ours.usable(), kernel.usable());
+    let ours = Setup { subject: ours, options: &["redirect_dir=on", "metacopy=on"] };
+    assert_none_differs(&ours, &kernel.into(), Check::Interchange, sequences(SEQUENCES) / 4);
 }
 
 #[test]
 fn an_upper_layer_means_the_same_to_us_and_to_the_kernel() {
     let ours = crate::subjects::ours();
     require!("an_upper_layer_means_the_same", ours.usable(), KERNEL.usable());
-    assert_none_differs(&ours, &KERNEL, Check::Interchange, sequences(SEQUENCES) / 4);
+    assert_none_differs(&ours.into(), &KERNEL.into(), Check::Interchange, sequences(SEQUENCES) / 4);
 }
 
 #[test]
@@ -109,9 +114,10 @@ fn known_failures_stay_fixed() {
     require!("known_failures_stay_fixed", ours.usable(), KERNEL.usable());
     let cases = Case::parse_all(include_str!("differential.regressions"));
     assert!(!cases.is_empty(), "the file of regressions has cases");
+    let (ours, kernel) = (ours.into(), KERNEL.into());
     let mut failures = String::new();
     for case in cases {
-        if let Err(why) = run::compare(&case, &ours, &KERNEL, Check::Interchange) {
+        if let Err(why) = run::compare(&case, &ours, &kernel, Check::Interchange) {
             write!(failures, "{why}\n{case}\n").expect("write to a string");
         }
     }
@@ -121,14 +127,15 @@ fn known_failures_stay_fixed() {
 #[test]
 fn the_oracle_agrees_with_itself() {
     require!("the_oracle_agrees_with_itself", KERNEL.usable());
-    assert_none_differs(&KERNEL, &KERNEL, Check::Listing, sequences(SEQUENCES) / 10);
+    let (one, other) = (KERNEL.into(), KERNEL.into());
+    assert_none_differs(&one, &other, Check::Listing, sequences(SEQUENCES) / 10);
 }
 
 #[test]
 fn the_comparison_finds_the_defects_of_fuse_overlayfs() {
     let peer = Subject::FuseOverlayfs;
     require!("the_comparison_finds_defects", peer.usable(), KERNEL.usable());
-    let found = search(&peer, &KERNEL, Check::Results, 50);
+    let found = search(&peer.into(), &KERNEL.into(), Check::Results, 50);
     assert!(found.is_err(), "fifty sequences find no difference, so the comparison is blind");
 }
 

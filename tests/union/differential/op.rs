@@ -29,6 +29,8 @@ pub(crate) enum Call {
     Append(String, usize, u8),
     Read(String),
     Truncate(String, u64),
+    /// fallocate(2): mode, offset, length.
+    Fallocate(String, i32, i64, i64),
     Unlink(String),
     Rmdir(String),
     Mkdir(String, u32),
@@ -41,6 +43,7 @@ pub(crate) enum Call {
     Chmod(String, u32),
     Chown(String, Option<u32>, Option<u32>),
     Utimens(String, i64),
+    /// Path, name, and the value with `\xNN` for any byte.
     Setxattr(String, String, String),
     Getxattr(String, String),
     Removexattr(String, String),
@@ -84,6 +87,7 @@ impl fmt::Display for Call {
             Call::Append(p, n, b) => write!(f, "append {p} {n} {b}"),
             Call::Read(p) => write!(f, "read {p}"),
             Call::Truncate(p, n) => write!(f, "truncate {p} {n}"),
+            Call::Fallocate(p, mode, at, n) => write!(f, "fallocate {p} {mode} {at} {n}"),
             Call::Unlink(p) => write!(f, "unlink {p}"),
             Call::Rmdir(p) => write!(f, "rmdir {p}"),
             Call::Mkdir(p, mode) => write!(f, "mkdir {p} {mode:o}"),
@@ -177,6 +181,9 @@ fn parse_content(words: &[&str]) -> Option<Call> {
         ["append", p, n, b] => Call::Append(s(p), n.parse().ok()?, b.parse().ok()?),
         ["read", p] => Call::Read(s(p)),
         ["truncate", p, n] => Call::Truncate(s(p), n.parse().ok()?),
+        ["fallocate", p, mode, at, n] => {
+            Call::Fallocate(s(p), mode.parse().ok()?, at.parse().ok()?, n.parse().ok()?)
+        }
         ["hold", slot, p] => Call::Hold(slot.parse().ok()?, s(p)),
         ["held-write", slot, at, n, b] => {
             Call::HeldWrite(slot.parse().ok()?, at.parse().ok()?, n.parse().ok()?, b.parse().ok()?)

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,8 +12,8 @@ use nix::fcntl::AT_FDCWD;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 use support::privilege::act_as;
-use support::subject::{KernelFeatures, Subject};
-use support::tree::{Show, Tree, difference, escape, listing_agrees_with_stat};
+use support::subject::Subject;
+use support::tree::{Show, Tree, difference, escape, listing_agrees_with_stat, unescape};
 use support::{Scratch, Union};
 use sys::name::SetTime;
 use sys::stat::{Stat, Time};
@@ -35,29 +36,44 @@ pub(crate) enum Check {
     Interchange,
 }
 
+/// A subject with mount options.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) subject: Subject,
+    pub(crate) options: &'static [&'static str],
+}
+
+impl From<Subject> for Setup {
+    fn from(subject: Subject) -> Setup {
+        Setup { subject, options: &[] }
+    }
+}
+
 /// What an operation gives: something to compare, or an error number.
 type Outcome = Result<String, Errno>;
 
 /// Does `case` on both and returns the first difference in words.
 pub(crate) fn compare(
     case: &Case,
-    left: &Subject,
-    right: &Subject,
+    left: &Setup,
+    right: &Setup,
     check: Check,
 ) -> Result<(), String> {
     // The umask belongs to the process; this gives the thread one of its own.
     unshare(CloneFlags::CLONE_FS).expect("a umask of this thread's own");
-    let began = now() - 5;
+    // The kernel gives a file a new time when the data of a metacopy follows; we keep the old one.
+    let metacopy = left.options.contains(&"metacopy=on");
+    let began = (!metacopy).then(|| now() - 5);
     let (mut l, mut r) = (Side::new(case, left), Side::new(case, right));
     for (n, op) in case.ops.iter().enumerate() {
         let (a, b) = (l.act(op, case.umask, began), r.act(op, case.umask, began));
         if a != b {
-            let (left, right) = (left.name(), right.name());
+            let (left, right) = (left.subject.name(), right.subject.name());
             let n = n + 1;
             return Err(format!("operation {n}, `{op}`:\n  {left}: {a:?}\n  {right}: {b:?}"));
         }
     }
-    let show = Show { mtimes_until: Some(began), nlink: true, marks: false };
+    let show = Show { mtimes_until: began, nlink: true, marks: false };
     let before = same_trees("at the end", &l, &r, &show)?;
     if check >= Check::Listing {
         listing_agrees_with_stat(l.union.root())?;
@@ -70,15 +86,21 @@ pub(crate) fn compare(
         return Err(format!("a remount changes both trees:\n{changed}"));
     }
     if check >= Check::Interchange {
-        interchange(&mut l, &mut r, left, &show)?;
+        interchange(&mut l, &mut r, &left.subject, &right.subject, &show)?;
     }
     Ok(())
 }
 
-/// Mounts the left side's upper under the kernel and the right side's under the left subject.
-fn interchange(l: &mut Side, r: &mut Side, left: &Subject, show: &Show) -> Result<(), String> {
-    l.union.swap(&Subject::Kernel(KernelFeatures::Contract));
-    same_trees("with the left upper mounted by the kernel", l, r, show)?;
+/// Mounts the left side's upper as the right subject, and the right side's as the left.
+fn interchange(
+    l: &mut Side,
+    r: &mut Side,
+    left: &Subject,
+    right: &Subject,
+    show: &Show,
+) -> Result<(), String> {
+    l.union.swap(right);
+    same_trees("with the left upper mounted by the right subject", l, r, show)?;
     r.union.swap(left);
     same_trees("with both uppers exchanged", l, r, show)?;
     Ok(())
@@ -109,8 +131,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(case: &Case, subject: &Subject) -> Side {
-        let builder = Union::within(subject, Scratch::in_memory());
+    fn new(case: &Case, setup: &Setup) -> Side {
+        let builder = Union::within(&setup.subject, Scratch::in_memory());
+        let builder = setup.options.iter().fold(builder, |b, option| b.option(option));
         let builder = case.layers.iter().fold(builder, |b, layer| b.layer(layer));
         Side { held: [None, None], union: builder.mount() }
     }
@@ -120,7 +143,7 @@ impl Side {
         self.union.remount();
     }
 
-    fn act(&mut self, op: &Op, mask: u32, began: i64) -> Outcome {
+    fn act(&mut self, op: &Op, mask: u32, began: Option<i64>) -> Outcome {
         if op.call == Call::Remount {
             self.remount();
             return Ok(String::new());
@@ -145,13 +168,14 @@ impl Side {
         sys::openat::open_at(AT_FDCWD, self.path(path).as_os_str(), flags, mode)
     }
 
-    fn call(&mut self, call: &Call, began: i64) -> Outcome {
+    fn call(&mut self, call: &Call, began: Option<i64>) -> Outcome {
         match call {
             Call::Open(..)
             | Call::Write(..)
             | Call::Append(..)
             | Call::Read(_)
-            | Call::Truncate(..) => self.content(call),
+            | Call::Truncate(..)
+            | Call::Fallocate(..) => self.content(call),
             Call::Hold(slot, path) => {
                 self.held[*slot] = None;
                 let fd = self.open(path, libc::O_RDWR, 0)?;
@@ -197,12 +221,19 @@ impl Side {
             }
             Call::Read(p) => return read_all(self.open(p, libc::O_RDONLY, 0)?),
             Call::Truncate(p, size) => nix::unistd::truncate(&self.path(p), *size as i64)?,
+            Call::Fallocate(p, mode, at, n) => {
+                let fd = self.open(p, libc::O_WRONLY, 0)?;
+                // Only of regular files: of others, the errno depends on the kernel's own order.
+                if sys::stat::stat_fd(&fd)?.is_file() {
+                    sys::copy::fallocate(&fd, *mode, *at, *n)?;
+                }
+            }
             _ => unreachable!("no call on content"),
         }
         Ok(String::new())
     }
 
-    fn names(&self, call: &Call, began: i64) -> Outcome {
+    fn names(&self, call: &Call, began: Option<i64>) -> Outcome {
         let path = |p: &str| self.path(p).into_os_string();
         match call {
             Call::Unlink(p) => sys::name::unlink(AT_FDCWD, &path(p))?,
@@ -248,8 +279,14 @@ impl Side {
         let root = File::open(self.union.root()).map_err(|_| Errno::EIO)?;
         let at = Target::At(root.as_fd(), path.as_ref());
         match call {
-            Call::Setxattr(_, k, v) => sys::xattr::set(at, k.as_ref(), v.as_bytes(), 0)?,
-            Call::Removexattr(_, k) => sys::xattr::remove(at, k.as_ref())?,
+            Call::Setxattr(_, k, v) => {
+                sys::xattr::set(at, k.as_ref(), unescape(v).as_bytes(), 0)?;
+            }
+            Call::Removexattr(_, k) => match sys::xattr::remove(at, k.as_ref()) {
+                // An absent ACL is ENODATA before copy-up and success after it, in the kernel too.
+                Err(Errno::ENODATA) if k.starts_with("system.") => {}
+                result => result?,
+            },
             Call::Getxattr(_, k) => {
                 let mut value = [0; 256];
                 let n = sys::xattr::get_into(at, k.as_ref(), &mut value)?;
@@ -265,7 +302,7 @@ impl Side {
     }
 }
 
-fn on_held(fd: &OwnedFd, call: &Call, began: i64) -> Outcome {
+fn on_held(fd: &OwnedFd, call: &Call, began: Option<i64>) -> Outcome {
     let own = |fd: &OwnedFd| fd.try_clone().map_err(|_| Errno::EMFILE);
     match call {
         Call::HeldWrite(_, at, n, byte) => return write_at(own(fd)?, &vec![*byte; *n], *at),
@@ -340,10 +377,13 @@ fn list(fd: OwnedFd) -> Outcome {
 }
 
 /// Writes down what both sides must agree on. Directories are counted and sized differently.
-fn stat_line(stat: &Stat, began: i64) -> String {
-    let time = match stat.mtime.sec <= began {
-        true => format!("{}.{}", stat.mtime.sec, stat.mtime.nsec),
-        false => "now".to_owned(),
+fn stat_line(stat: &Stat, began: Option<i64>) -> String {
+    let time = match began {
+        Some(began) if stat.mtime.sec <= began => {
+            format!("{}.{}", stat.mtime.sec, stat.mtime.nsec)
+        }
+        Some(_) => "now".to_owned(),
+        None => String::new(),
     };
     let owner = format!("{:o} {}:{} {time}", stat.mode, stat.uid, stat.gid);
     match stat.is_dir() {
