@@ -90,7 +90,10 @@ fn start(config: &Config) -> Result<ExitCode, StartError> {
             let detached = detach();
             match detached.map_err(|e| StartError::Failed(format!("detach: {}", e.desc())))? {
                 Detached::Parent(code) => return Ok(code),
-                Detached::Daemon(ready) => ready,
+                Detached::Daemon(ready) => {
+                    logger::also_to_the_system();
+                    ready
+                }
             }
         }
     };

@@ -46,6 +46,15 @@ fn what_is_missing_is_named_and_ends_with_1() {
 }
 
 #[test]
+fn without_any_cgroup_it_does_not_start() {
+    require!("without_any_cgroup_it_does_not_start", root());
+    let script = format!("umount -R /sys/fs/cgroup && exec {PROGRAM} -f /mnt");
+    let out = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().expect("run");
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(said(&out).contains("no cgroup hierarchy is mounted"), "{}", said(&out));
+}
+
+#[test]
 fn help_and_version_are_asked_for_and_fine() {
     let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));

@@ -25,6 +25,18 @@ pub(crate) struct Limits {
     pub(crate) quota: Option<u64>,
     /// `cpuset.cpus`.
     pub(crate) cpus: Option<&'static str>,
+    /// Which hierarchy counts processor time.
+    pub(crate) time: Time,
+}
+
+/// A hierarchy that counts processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// cpuacct.
+    #[default]
+    V1,
+    /// The unified hierarchy alone.
+    Unified,
 }
 
 /// Cgroups of one name below each v1 controller that is needed. Dropping kills what runs in them and
@@ -61,12 +73,17 @@ impl Cgroups {
             fs::create_dir(&dir).expect("make a cgroup");
             groups.dirs.push(dir);
         }
+        if limits.time == Time::Unified {
+            // The processes stay in the controller's root.
+            let cpuacct = groups.dirs.remove(2);
+            fs::remove_dir(cpuacct).expect("remove the cgroup");
+        }
         if Path::new(UNIFIED).join("cgroup.procs").exists() {
             let dir = Path::new(UNIFIED).join(&name);
             fs::create_dir(&dir).expect("make a unified cgroup");
             groups.dirs.push(dir);
         }
-        let (memory, cpu, cpuset) = (&groups.dirs[0], &groups.dirs[1], &groups.dirs[3]);
+        let (memory, cpu, cpuset) = (groups.dir("memory"), groups.dir("cpu"), groups.dir("cpuset"));
         if let Some(bytes) = limits.memory {
             write(&memory.join("memory.limit_in_bytes"), &bytes.to_string());
         }
@@ -83,14 +100,20 @@ impl Cgroups {
         groups
     }
 
+    /// Returns the cgroup of a controller.
+    fn dir(&self, controller: &str) -> &Path {
+        let of = |d: &&PathBuf| d.starts_with(Path::new(CGROUPS).join(controller));
+        self.dirs.iter().find(of).expect("a cgroup of the controller")
+    }
+
     /// Sets the memory limit anew.
     pub(crate) fn limit_memory(&self, bytes: u64) {
-        write(&self.dirs[0].join("memory.limit_in_bytes"), &bytes.to_string());
+        write(&self.dir("memory").join("memory.limit_in_bytes"), &bytes.to_string());
     }
 
     /// Allows other processors.
     pub(crate) fn limit_cpus(&self, cpus: &str) {
-        write(&self.dirs[3].join("cpuset.cpus"), cpus);
+        write(&self.dir("cpuset").join("cpuset.cpus"), cpus);
     }
 
     /// The shell's words to enter them.

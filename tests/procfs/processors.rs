@@ -1,9 +1,11 @@
 //! Processors of containers in real cgroups: count, numbers, time.
 
+use std::path::Path;
+
 use support::privilege::{Missing, installed};
 use support::require;
 
-use crate::container::{Container, Limits, Namespaces, v1_controllers};
+use crate::container::{Container, Limits, Namespaces, Time, UNIFIED, v1_controllers};
 use crate::seen::{cpu_line, fuse, no_args};
 use crate::shim::Shim;
 
@@ -19,19 +21,25 @@ fn half_a_processor_saturated_is_busy_all_the_time() {
     let limits = Limits { quota: Some(50_000), ..Limits::default() };
     let mut container = Container::start(shim.path(), &limits, Namespaces::Own);
     container.spawn("while :; do :; done");
-    // The readings are taken when the spinner has used so much time, not after some seconds.
+    // The readings are taken when the spinner has used so much time, not after some seconds; each
+    // between two looks at the clock, as on a busy machine anything may happen in between.
     let spent = |user: u64| {
-        format!(
-            "while [ $(awk '/^cpu /{{print $2}}' /proc/stat) -lt {user} ]; do sleep 0.1; done; cat /proc/stat"
-        )
+        let script = format!(
+            "while [ $(awk '/^cpu /{{print $2}}' /proc/stat) -lt {user} ]; do sleep 0.1; done; cut -d' ' -f1 /proc/uptime; head -n 1 /proc/stat; cut -d' ' -f1 /proc/uptime"
+        );
+        let said = container.sh(&script);
+        let lines: Vec<&str> = said.lines().collect();
+        let clock = |n: usize| lines[n].parse::<f64>().expect("seconds");
+        (clock(0), cpu_line(lines[1]), clock(2))
     };
-    let first = cpu_line(&container.sh(&spent(50)));
-    let last = cpu_line(&container.sh(&spent(200)));
+    let (first_from, first, first_to) = spent(50);
+    let (last_from, last, last_to) = spent(200);
     let busy = last[0] + last[1] + last[2] - first[0] - first[1] - first[2];
-    let idle = last[3] - first[3];
     assert!(busy >= 100, "{first:?} {last:?}");
-    // On a busy machine the spinner may not get all of its share.
-    assert!(idle <= busy, "mostly busy: {first:?} {last:?}");
+    // All its time is half of the clock's, used or not. Within a period of 100 ms it may be ahead.
+    let all = (busy + last[3] - first[3]) as f64;
+    let (least, most) = (50.0 * (last_from - first_to), 50.0 * (last_to - first_from));
+    assert!(all >= least - 10.0 && all <= most + 10.0, "{all} ticks, not {least} to {most}");
     let frames = container.sh("top -b -n 2 -d 1");
     let frame = frames.lines().rfind(|l| l.starts_with("%Cpu")).expect("a line");
     assert!(!frame.contains("100.0 id"), "{frame}");
@@ -115,4 +123,29 @@ fn load_counts_the_container_s_own_threads() {
     let last: u64 = last.parse().unwrap();
     let newest = container.sh("sh -c 'echo $$'").trim().parse::<u64>().unwrap();
     assert!(last <= newest, "a number of its own namespace: {last}, {newest}");
+}
+
+#[test]
+fn on_a_hybrid_machine_time_is_counted_in_the_unified_hierarchy() {
+    let has = || match Path::new(UNIFIED).join("cgroup.procs").exists() {
+        true => Ok(()),
+        false => Err(Missing::Kernel("no unified hierarchy beside v1".into())),
+    };
+    require!(
+        "on_a_hybrid_machine_time_is_counted_in_the_unified_hierarchy",
+        fuse(),
+        v1_controllers(),
+        has()
+    );
+    let shim = Shim::start(&no_args());
+    let limits = Limits { quota: Some(50_000), time: Time::Unified, ..Limits::default() };
+    let mut container = Container::start(shim.path(), &limits, Namespaces::Own);
+    let before = cpu_line(&container.sh("cat /proc/stat"));
+    container.spawn("while :; do :; done");
+    let script = format!(
+        "while [ $(awk '/^cpu /{{print $2}}' /proc/stat) -lt {} ]; do sleep 0.1; done; cat /proc/stat",
+        before[0] + 60
+    );
+    let after = cpu_line(&container.sh(&script));
+    assert!(after.iter().zip(&before).all(|(a, b)| a >= b), "{before:?} {after:?}");
 }
