@@ -175,7 +175,6 @@ impl Cgroups {
         Ok(())
     }
 
-
     /// Returns how many processes the kernel killed as the memory limit was reached.
     pub(crate) fn memory_kills(&self) -> u64 {
         let count = |path: &PathBuf| {

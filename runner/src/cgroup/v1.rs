@@ -34,15 +34,13 @@ pub(super) fn decide(
         // Controllers mounted together share one directory.
         match decision.groups.iter_mut().find(|g| g.path == path) {
             Some(group) => group.writes.extend(writes),
-            None => {
-                decision.groups.push(Group {
+            None => decision.groups.push(Group {
                 path,
                 version: Version::V1,
                 enable: Vec::new(),
                 leave: Leave::Stay,
                 writes,
-            })
-            }
+            }),
         }
     }
     wanted

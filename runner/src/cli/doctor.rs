@@ -4,7 +4,6 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use nix::sys::statfs::statfs;
 use nix::sys::utsname::uname;
 
 use crate::cgroup::{self, Hierarchies, Limit};
@@ -15,8 +14,6 @@ use crate::store::Store;
 
 /// First kernel with all that is relied on: `mount_setattr(2)`.
 const OLDEST_KERNEL: (u32, u32) = (5, 12);
-/// Magic number of the kernel's first root (ramfs), which pivot_root(2) can't leave.
-const RAMFS: i64 = 0x8584_58f6;
 
 /// How good something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +85,9 @@ fn fuse() -> Finding {
             "this user may not open it: as root, run `chmod 666 /dev/fuse`",
         ),
         Err(e) => {
-            let text = format!("{e}: load the module with `modprobe fuse`");
+            let text = format!(
+                "{e}: load the module with `modprobe fuse`, or give this container the device"
+            );
             finding(Level::Missing, "/dev/fuse", text)
         }
     }
@@ -173,13 +172,15 @@ fn overlay(identity: &Identity) -> Finding {
 }
 
 fn root() -> Finding {
-    match statfs("/") {
-        Ok(s) if s.filesystem_type().0 == RAMFS => finding(
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The kernel's first root, which pivot_root(2) can't leave, has this type whatever holds it.
+    match mounts.lines().any(|l| l.contains(" / / ") && l.contains(" - rootfs ")) {
+        true => finding(
             Level::Weaker,
             "pivot_root",
             "the host's root is an initramfs: the root is moved and chroot is used",
         ),
-        _ => finding(Level::Fine, "pivot_root", "the host's root can be left"),
+        false => finding(Level::Fine, "pivot_root", "the host's root can be left"),
     }
 }
 

@@ -9,7 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::cli::values::{self, EnvArg};
 use crate::error::{Error, Result, warn};
-use crate::launch;
+use crate::launch::{self, Strict};
 use crate::plan::{self, ProcessRequest, Request, RootRequest, Trace};
 use crate::spec::{Access, Driver, First, Limits, Net, Stdin, Terminal, User, Volume};
 
@@ -140,7 +140,8 @@ Exit code:
 
 /// Plans the container and runs it; returns the exit code of the program.
 pub(crate) fn run(args: RunArgs, state: Option<&Path>) -> Result<u8> {
-    let (dry, strict) = (args.dry_run, args.strict);
+    let dry = args.dry_run;
+    let strict = if args.strict { Strict::On } else { Strict::Off };
     // Where a program is expected, clap takes what it doesn't know for one.
     if let Some(first) = args.command.first()
         && first.as_bytes().starts_with(b"-")
@@ -151,7 +152,7 @@ pub(crate) fn run(args: RunArgs, state: Option<&Path>) -> Result<u8> {
     }
     let planned = plan::plan(request(args, state))?;
     if let Some(first) = planned.warnings.first()
-        && strict
+        && strict == Strict::On
     {
         return Err(Error::new("--strict", first.clone()));
     }

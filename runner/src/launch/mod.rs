@@ -27,13 +27,22 @@ use crate::store::{Container, Elsewhere, Store};
 /// Name (`argv[0]`) under which this program builds a container.
 pub(crate) const BUILDER: &str = "runner-init";
 
+/// What happens where something is weaker than asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strict {
+    /// No container is started.
+    On,
+    /// A warning is printed.
+    Off,
+}
+
 /// Runs the builder; its arguments are this name and the number of a socket.
 pub(crate) fn builder(args: &[OsString]) -> ExitCode {
     builder::main(args)
 }
 
 /// Runs a container to its end and returns the exit code of its program.
-pub(crate) fn launch(spec: Spec, cgroup: &Decision, store: &Store, strict: bool) -> Result<u8> {
+pub(crate) fn launch(spec: Spec, cgroup: &Decision, store: &Store, strict: Strict) -> Result<u8> {
     // Nothing that the caller left open may reach the container.
     sys::process::close_range_on_exec(3).step("close descriptors")?;
     supervise::block_signals()?;
@@ -44,7 +53,7 @@ pub(crate) fn launch(spec: Spec, cgroup: &Decision, store: &Store, strict: bool)
         .and_then(|()| limit(&container, cgroup, strict))
         .and_then(|made| {
             cgroups = made;
-            parent::run(&spec, &cgroups)
+            parent::run(&spec, &cgroups, strict)
         });
     cgroups.remove();
     best_effort("clear the container's state", container.clear(&identity));
@@ -68,13 +77,13 @@ fn prepare(container: &Container, spec: &Spec) -> Result<()> {
 }
 
 /// Makes the cgroups, and notes them for a start after a kill.
-fn limit(container: &Container, decision: &Decision, strict: bool) -> Result<Cgroups> {
+fn limit(container: &Container, decision: &Decision, strict: Strict) -> Result<Cgroups> {
     for group in &decision.groups {
         container.note(Elsewhere::Cgroup, &group.path)?;
     }
     let (mut made, refused) = Cgroups::create(decision)?;
     for (_, why) in refused {
-        if strict {
+        if strict == Strict::On {
             made.remove();
             return Err(Error::new("--strict", why));
         }

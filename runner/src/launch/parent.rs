@@ -14,11 +14,11 @@ use crate::error::{Context, Exit, Result};
 use crate::identity;
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
-use crate::launch::{BUILDER, mapped, supervise};
+use crate::launch::{BUILDER, Strict, mapped, supervise};
 use crate::spec::{Identity, Spec};
 
 /// Starts the builder and watches the container to its end.
-pub(super) fn run(spec: &Spec, cgroups: &Cgroups) -> Result<u8> {
+pub(super) fn run(spec: &Spec, cgroups: &Cgroups, strict: Strict) -> Result<u8> {
     let trace = Trace::new(spec.trace);
     trace.done("plan, state and cgroups");
     let (mut ours, theirs) = Channel::pair()?;
@@ -34,7 +34,7 @@ pub(super) fn run(spec: &Spec, cgroups: &Cgroups) -> Result<u8> {
         }
         Fork::Parent(pid) => {
             drop(theirs);
-            let watched = supervise::Watched::new(pid, spec.process.stdin, trace);
+            let watched = supervise::Watched::new(pid, spec.process.stdin, strict, trace);
             let sent = introduce(&mut ours, pid, spec);
             trace.done("start the builder");
             watched.until_the_end(ours, spec, cgroups, sent)

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error, Result, best_effort, warn};
+use crate::launch::Strict;
 use crate::launch::child::signal_code;
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::terminal::Relay;
@@ -61,12 +62,13 @@ pub(super) struct Watched {
     failure: Option<Error>,
     relay: Option<Relay>,
     stdin: Stdin,
+    strict: Strict,
     trace: Trace,
 }
 
 impl Watched {
     /// Begins with the builder.
-    pub(super) fn new(builder: i32, stdin: Stdin, trace: Trace) -> Watched {
+    pub(super) fn new(builder: i32, stdin: Stdin, strict: Strict, trace: Trace) -> Watched {
         Watched {
             builder: Some(builder),
             daemons: Vec::new(),
@@ -75,6 +77,7 @@ impl Watched {
             failure: None,
             relay: None,
             stdin,
+            strict,
             trace,
         }
     }
@@ -177,6 +180,9 @@ impl Watched {
                 if let Some(master) = fd {
                     self.relay = Some(Relay::new(master, self.stdin)?);
                 }
+            }
+            ToSupervisor::Weaker(text) if self.strict == Strict::On => {
+                self.fail(Error::new("--strict", text));
             }
             ToSupervisor::Weaker(text) => warn(text),
             ToSupervisor::Failed(e) => self.fail(e),
