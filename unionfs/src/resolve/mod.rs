@@ -3,6 +3,7 @@
 
 pub mod listing;
 pub mod name;
+mod redirect;
 
 use std::ffi::OsStr;
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use sys::stat::Stat;
 use sys::{Errno, Result, xattr};
 
+use super::redirect::{self, Arrival};
 use super::{Found, Lookup, listing, number_of};
 use crate::inode::{Core, InUpper, Inode, Seen, index};
 use crate::layer::marks::{self, Links, Marks, Opaque};
@@ -22,7 +23,7 @@ const LISTING_FOR_LOOKUPS: usize = 4096;
 
 /// What one layer has at a name.
 #[derive(Debug)]
-enum Probe {
+pub(super) enum Probe {
     Absent,
     Whiteout,
     Object(Box<(Stat, Marks)>),
@@ -244,26 +245,36 @@ impl Walk<'_> {
 
     /// Follows an absolute redirect through all layers below the one that holds it.
     fn through_redirect(&mut self, path: OsString) -> Result<()> {
-        let mut path: Arc<[u8]> = path.as_bytes().strip_prefix(b"/").unwrap_or_default().into();
+        let mut path = path.as_bytes().strip_prefix(b"/").unwrap_or_default().to_vec();
         let stack = &self.core.stack;
         let count = if self.metacopy { stack.lowers().len() } else { stack.merging().len() } as u16;
         for layer in self.next_layer..count {
             if self.done {
                 return Ok(());
             }
+            // The object of the layer above was redirected itself.
             if let Some(next) = self.redirect.take() {
-                path = next.as_bytes().strip_prefix(b"/").unwrap_or(next.as_bytes()).into();
+                match next.as_bytes().strip_prefix(b"/") {
+                    Some(absolute) => path = absolute.to_vec(),
+                    None => {
+                        let dir = path.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
+                        path.truncate(dir);
+                        path.extend_from_slice(next.as_bytes());
+                    }
+                }
             }
-            let child =
-                LowerRef { layer, barrier: false, xattr_whiteouts: false, path: path.clone() };
-            let Ok((dir, name)) = child.split() else { return Ok(()) };
-            let fd = match self.core.stack.lower(layer)?.open_dir(dir) {
-                Ok(fd) => fd,
-                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => continue,
-                Err(e) => return Err(e),
-            };
-            let name = name.to_os_string();
-            self.look(&fd, &name, child, layer + 1 < count, false)?;
+            let here: Arc<[u8]> = path.as_slice().into();
+            let descent = redirect::descend(self.core, layer, &mut path)?;
+            match descent.arrival {
+                Arrival::At(fd, name) => {
+                    let child =
+                        LowerRef { layer, barrier: false, xattr_whiteouts: false, path: here };
+                    self.look(&fd, &name, child, layer + 1 < count, false)?;
+                }
+                Arrival::Absent => {}
+                Arrival::Hidden => self.done = true,
+            }
+            self.done |= descent.is_last;
         }
         Ok(())
     }
@@ -406,7 +417,7 @@ impl Copy {
 }
 
 /// Whether a directory hides what is below it in further layers.
-fn hides_below(stat: &Stat, marks: &Marks, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
+pub(super) fn hides_below(stat: &Stat, marks: &Marks, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
     if marks.opaque == Opaque::Yes {
         return Ok(true);
     }
@@ -433,17 +444,17 @@ fn hides_below(stat: &Stat, marks: &Marks, dir: &OwnedFd, name: &OsStr) -> Resul
 
 /// How one layer is looked at.
 #[derive(Clone, Copy)]
-struct Look {
-    is_upper: bool,
+pub(super) struct Look {
+    pub(super) is_upper: bool,
     /// There are layers below with which it may merge.
-    more: bool,
-    xattr_whiteouts: bool,
-    permissions: Option<Permissions>,
+    pub(super) more: bool,
+    pub(super) xattr_whiteouts: bool,
+    pub(super) permissions: Option<Permissions>,
 }
 
 /// Looks at a name in one layer. Marks are read in the upper, and in lowers that have others below
 /// (`more`): the bottom one can't merge with anything.
-fn probe(dir: &OwnedFd, name: &OsStr, look: Look) -> Result<Probe> {
+pub(super) fn probe(dir: &OwnedFd, name: &OsStr, look: Look) -> Result<Probe> {
     let Look { is_upper, more, xattr_whiteouts, permissions } = look;
     let mut stat = match sys::stat::stat_at_unsynced(dir, name) {
         Ok(stat) => stat,
