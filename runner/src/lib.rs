@@ -29,7 +29,7 @@ mod rootfs;
 mod spec;
 mod store;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,9 +38,20 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let name = args.first().and_then(|a| Path::new(a).file_name()).and_then(|n| n.to_str());
     match name {
-        Some("unionfs") => unionfs::run(args.into_iter()),
-        Some("procfs-shim") => procfs_shim::run(args.into_iter()),
+        Some("unionfs") => {
+            call_process(c"unionfs");
+            unionfs::run(args.into_iter())
+        }
+        Some("procfs-shim") => {
+            call_process(c"procfs-shim");
+            procfs_shim::run(args.into_iter())
+        }
         Some(launch::BUILDER) => launch::builder(&args),
         _ => cli::run(args),
     }
+}
+
+/// Gives the process the name that `ps` and `top` show: it is started as /proc/self/exe.
+fn call_process(name: &CStr) {
+    error::best_effort("name the process", nix::sys::prctl::set_name(name));
 }

@@ -33,6 +33,14 @@ for_each_user! {
         assert!(said.contains("/no/such/dir"), "{said}");
     };
 
+    the_start_is_timed_step_by_step: |host| {
+        let out = host.run(["--trace-start", "--", "true"]);
+        let said = text(&out.stderr);
+        for step in ["mount /proc", "change the root", "the program is started"] {
+            assert!(said.contains(step), "{said}");
+        }
+    };
+
     a_dry_run_touches_nothing: |host| {
         let out = host.ok(["--dry-run", "--memory", "64M", "--", "touch", "/x"]);
         assert!(out.contains("change the root") && out.contains("touch"), "{out}");

@@ -28,6 +28,17 @@ for_each_user! {
         host.assert_clean();
     };
 
+    a_container_ends_with_the_file_system_it_stands_on: |host| {
+        let mut child = host.command().args(["--", "sh", "-c", "echo up; exec sleep 1000"])
+            .stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut up = [0u8; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+        kill_daemon(child.id(), "unionfs");
+        let out = child.wait_with_output().unwrap();
+        assert_eq!(out.status.code(), Some(125));
+        assert!(String::from_utf8_lossy(&out.stderr).contains("unionfs"));
+    };
+
     a_runner_that_is_asked_to_end_ends_the_container: |host| {
         // A program that has no handler as process 1 would ignore the signal; ours passes it on.
         let mut child = host.command().args(["--", "sh", "-c", "echo up; exec sleep 1000"])
@@ -38,6 +49,18 @@ for_each_user! {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(130));
     };
+}
+
+/// Kills the child of a runner that goes by this name.
+fn kill_daemon(runner: u32, name: &str) {
+    let list = format!("/proc/{runner}/task/{runner}/children");
+    let children = std::fs::read_to_string(list).unwrap();
+    let daemon = children.split_whitespace().find(|pid| {
+        let args = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        args.split(|&b| b == 0).next() == Some(name.as_bytes())
+    });
+    let pid = Pid::from_raw(daemon.expect("the daemon").parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
 /// Waits for all orphans that were handed to us; each is being killed.

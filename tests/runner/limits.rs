@@ -60,6 +60,20 @@ fn a_limit_of_processes_stops_a_fork_bomb() {
 }
 
 #[test]
+fn programs_find_their_limits_in_their_own_cgroups() {
+    support::require!("limits::cgroups", support::privilege::root());
+    let host = Host::root().expect("root");
+    let script = "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null; \
+                  touch x 2>&1; grep -c palimpsest /proc/self/cgroup; true";
+    let out = host.ok(["--memory", "64M", "--", "sh", "-c", script]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.first(), Some(&"67108864"), "{out}");
+    assert!(lines.get(1).is_some_and(|l| l.contains("Read-only")), "{out}");
+    // The names of the host's cgroups are hidden by the namespace.
+    assert_eq!(lines.get(2), Some(&"0"), "{out}");
+}
+
+#[test]
 fn quotas_are_written_to_the_container_s_own_cgroups() {
     support::require!("limits::quotas", support::privilege::root());
     let host = Host::root().expect("root");

@@ -76,8 +76,9 @@ for_each_user! {
         seat.wait_for("size: 33 101 on /dev/pts/0");
         seat.wait_for("ready> ");
         // Keys reach the program once it runs in the foreground, before that the shell; so it says
-        // when it does.
-        let program = "trap 'echo conti\"\"nued' CONT; echo sta\"\"rted; while :; do sleep 0.1; done";
+        // when it does. It must not fork meanwhile: a child stopped before its exec holds up a parent
+        // that waits for it in vfork, as dash does.
+        let program = "trap 'echo conti\"\"nued' CONT; echo sta\"\"rted; while :; do read line; done";
         seat.type_in(&format!("sh -c \"{}\"\r", program.replace('"', "\\\"")));
         seat.wait_for("started");
         seat.type_in("\x1a");

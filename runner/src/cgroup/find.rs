@@ -5,6 +5,26 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::spec::{Hierarchy, Version};
+
+/// Controllers that a hierarchy of v1 may have.
+const CONTROLLERS: [&str; 14] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "misc",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+    "rdma",
+];
+
 /// The hierarchies, each with the directory of the cgroup that we are in.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hierarchies {
@@ -40,6 +60,28 @@ impl Hierarchies {
         };
         text.to_owned()
     }
+}
+
+/// Returns the hierarchies that are mounted at or below /sys/fs/cgroup, and how.
+pub(super) fn mounted() -> Vec<Hierarchy> {
+    let info = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    info.lines().filter_map(mounted_at).collect()
+}
+
+fn mounted_at(line: &str) -> Option<Hierarchy> {
+    let (left, right) = line.split_once(" - ")?;
+    let below = left.split(' ').nth(4)?.strip_prefix("/sys/fs/cgroup")?;
+    let right: Vec<&str> = right.split(' ').collect();
+    let version = match *right.first()? {
+        "cgroup2" => Version::V2,
+        "cgroup" => Version::V1,
+        _ => return None,
+    };
+    // Only what tells a hierarchy from others: the rest belongs to its first mount.
+    let tells = |o: &&str| o.starts_with("name=") || CONTROLLERS.contains(o);
+    let options = right.get(2).unwrap_or(&"").split(',').filter(tells).map(str::to_owned);
+    let name = below.trim_start_matches('/').to_owned();
+    Some(Hierarchy { name, version, options: options.collect() })
 }
 
 /// Whether processes may be put into a new cgroup below `dir`.
@@ -109,6 +151,16 @@ mod tests {
         assert_eq!(f.v1_dir("pids"), None);
         let v2 = f.v2.unwrap();
         assert_eq!(v2.1, Path::new("/sys/fs/cgroup/unified/x"));
+    }
+
+    #[test]
+    fn hierarchies_are_told_apart_by_controllers_and_name() {
+        let line = "9 1 0:9 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd";
+        let h = mounted_at(line).unwrap();
+        assert_eq!((h.name.as_str(), h.version), ("systemd", Version::V1));
+        assert_eq!(h.options, ["name=systemd"]);
+        let line = "9 1 0:9 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate";
+        assert_eq!(mounted_at(line).unwrap().name, "");
     }
 
     #[test]

@@ -86,6 +86,17 @@ impl Decision {
         self.groups.iter().map(one).collect()
     }
 
+    /// Returns the hierarchies in which the container has a cgroup of its own: only there is what its
+    /// namespace shows its own.
+    pub(crate) fn hierarchies(&self) -> Vec<spec::Hierarchy> {
+        let mut all = find::mounted();
+        all.retain(|h| {
+            let at = Path::new("/sys/fs/cgroup").join(&h.name);
+            self.groups.iter().any(|g| g.version == h.version && g.path.starts_with(&at))
+        });
+        all
+    }
+
     /// Whether a limit that was asked for is held by a cgroup.
     pub(crate) fn holds(&self, limit: Limit) -> bool {
         !self.missing.iter().any(|(l, _)| *l == limit)

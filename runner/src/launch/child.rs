@@ -120,6 +120,7 @@ impl Build<'_> {
             Step::Root => self.attach_root(),
             Step::Proc => special::proc(self.root()?),
             Step::Sys => special::sys(self.root()?),
+            Step::Cgroups => special::cgroups(self.root()?, &self.spec.hierarchies),
             Step::HostSys => special::host_sys(self.root()?),
             Step::Dev => dev::dev(self.root()?),
             Step::Devpts => special::devpts(self.root()?, tty_group(&self.spec.identity)),

@@ -99,6 +99,7 @@ pub(crate) fn plan(request: Request) -> Result<Planned> {
         state: state.into_os_string(),
         identity,
         cgroups: cgroup.cgroups(),
+        hierarchies: cgroup.hierarchies(),
         net: request.net,
         root,
         shim: Some(shim(&request.limits, &cgroup)),

@@ -42,7 +42,11 @@ pub(super) fn decide(
     steps.extend([Step::Root, Step::Proc]);
     // Only the owner of the network namespace may mount a sysfs of it.
     let owns_network = request.net == Net::None || *identity == Identity::Host;
-    steps.push(if owns_network { Step::Sys } else { Step::HostSys });
+    if owns_network {
+        steps.extend([Step::Sys, Step::Cgroups]);
+    } else {
+        steps.push(Step::HostSys);
+    }
     steps.extend([Step::Dev, Step::Devpts, Step::Shm, Step::Mqueue]);
     steps.extend(hidden.map(Step::Hide));
     steps.extend((0..volumes).map(Step::Volume));

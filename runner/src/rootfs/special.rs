@@ -1,6 +1,6 @@
 //! The kernel's own file systems in the container: /proc, /sys, /dev/pts, /dev/shm, /dev/mqueue.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::fd::OwnedFd;
 
@@ -10,6 +10,7 @@ use sys::mount::attr;
 use crate::error::{Context, Error, Result};
 use crate::rootfs::path::{Kind, attach, find_or_make};
 use crate::rootfs::{Opt, new_mount};
+use crate::spec::{Hierarchy, Version};
 
 /// What nothing below /proc, /sys and the like may be.
 const INERT: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
@@ -43,6 +44,53 @@ pub(crate) fn host_sys(root: &OwnedFd) -> Result<()> {
     ::sys::mount::mount_setattr_tree(&mount, INERT | attr::RDONLY)
         .step_at("make read-only", "/sys")?;
     put(root, "/sys", &mount)
+}
+
+/// Mounts the hierarchies of cgroups as the cgroup namespace of the caller has them, read-only:
+/// programs read their limits there.
+pub(crate) fn cgroups(root: &OwnedFd, hierarchies: &[Hierarchy]) -> Result<()> {
+    let path = "/sys/fs/cgroup";
+    let attributes = INERT | attr::RDONLY;
+    if let [Hierarchy { name, version: Version::V2, .. }] = hierarchies
+        && name.is_empty()
+    {
+        return put(
+            root,
+            path,
+            &new_mount(c"cgroup2", &[Opt::Value(c"source", "cgroup2")], attributes)?,
+        );
+    }
+    // Without any, or with v1 at the top itself, there is nothing that programs would look for.
+    if hierarchies.is_empty() || hierarchies.iter().any(|h| h.name.is_empty()) {
+        return Ok(());
+    }
+    let options = [Opt::Value(c"source", "tmpfs"), Opt::Value(c"mode", "0755")];
+    let top = new_mount(c"tmpfs", &options, INERT)?;
+    put(root, path, &top)?;
+    for h in hierarchies {
+        let at = find_or_make(&top, OsStr::new(&h.name), Kind::Directory)?;
+        attach(&hierarchy(h, attributes)?, &at, OsStr::new(&h.name))?;
+    }
+    ::sys::mount::mount_setattr(&top, attributes).step_at("make read-only", path)
+}
+
+fn hierarchy(h: &Hierarchy, attributes: u64) -> Result<OwnedFd> {
+    if h.version == Version::V2 {
+        return new_mount(c"cgroup2", &[Opt::Value(c"source", "cgroup2")], attributes);
+    }
+    let mut keys = Vec::new();
+    for option in h.options.iter().filter(|o| !o.starts_with("name=")) {
+        keys.push(CString::new(option.as_str()).step("mount cgroup")?);
+    }
+    let mut options = vec![Opt::Value(c"source", "cgroup")];
+    options.extend(keys.iter().map(|k| Opt::Flag(k)));
+    if let Some(name) = h.options.iter().find_map(|o| o.strip_prefix("name=")) {
+        if keys.is_empty() {
+            options.push(Opt::Flag(c"none"));
+        }
+        options.push(Opt::Value(c"name", name));
+    }
+    new_mount(c"cgroup", &options, attributes)
 }
 
 /// Mounts a /dev/pts of the container's own. `tty_group`: whether the ids of the container include

@@ -20,6 +20,8 @@ pub(crate) struct Spec {
     pub(crate) identity: Identity,
     /// Its cgroups, which the supervisor has made.
     pub(crate) cgroups: Vec<Cgroup>,
+    /// Hierarchies of cgroups that it sees.
+    pub(crate) hierarchies: Vec<Hierarchy>,
     /// Which network it sees.
     pub(crate) net: Net,
     /// What its root directory is made of.
@@ -85,6 +87,17 @@ pub(crate) struct Cgroup {
     pub(crate) path: OsString,
     /// Which interface it has.
     pub(crate) version: Version,
+}
+
+/// A hierarchy of cgroups, as the host has it mounted below /sys/fs/cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hierarchy {
+    /// Directory below /sys/fs/cgroup; empty: that directory itself.
+    pub(crate) name: String,
+    /// Which interface it has.
+    pub(crate) version: Version,
+    /// Controllers and `name=` of a hierarchy of v1.
+    pub(crate) options: Vec<String>,
 }
 
 /// Interface of a cgroup hierarchy.

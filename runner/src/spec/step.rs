@@ -22,6 +22,8 @@ pub(crate) enum Step {
     Proc,
     /// Mount /sys, read-only.
     Sys,
+    /// Mount the hierarchies of cgroups below /sys/fs/cgroup, read-only.
+    Cgroups,
     /// Bind the host's /sys, read-only, as the network is the host's.
     HostSys,
     /// Mount /dev with its nodes and links.
@@ -59,6 +61,7 @@ impl fmt::Display for Step {
             Step::Root => f.write_str("attach the merged root"),
             Step::Proc => f.write_str("mount /proc"),
             Step::Sys => f.write_str("mount /sys"),
+            Step::Cgroups => f.write_str("mount /sys/fs/cgroup"),
             Step::HostSys => f.write_str("bind the host's /sys"),
             Step::Dev => f.write_str("mount /dev"),
             Step::Devpts => f.write_str("mount /dev/pts"),
