@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -163,9 +163,17 @@ impl<T, E: Into<Cause>> Context<T> for std::result::Result<T, E> {
     }
 }
 
+/// Writes one line to standard error, under the command's name. Unlike `eprintln!` it goes on where
+/// nobody listens any more: a container is to be cleared then too.
+pub(crate) fn say(text: impl fmt::Display) {
+    match io::stderr().lock().write_all(format!("runner: {text}\n").as_bytes()) {
+        Ok(()) | Err(_) => {}
+    }
+}
+
 /// Tells the user something that doesn't end the command.
 pub(crate) fn warn(text: impl fmt::Display) {
-    eprintln!("runner: warning: {text}");
+    say(format_args!("warning: {text}"));
 }
 
 /// Goes on after a failure that is not worth ending for, and says so.

@@ -204,6 +204,20 @@ pub fn raise_nofile_limit() -> Result<u64> {
     Ok(hard)
 }
 
+/// Forgets the signals that wait to be unblocked.
+pub fn discard_pending_signals() -> Result<()> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    for signal in Signal::iterator() {
+        if signal == Signal::SIGKILL || signal == Signal::SIGSTOP || signal == Signal::SIGCHLD {
+            continue;
+        }
+        // SAFETY: to ignore a signal runs no code of ours.
+        unsafe { sigaction(signal, &ignore) }?;
+    }
+    Ok(())
+}
+
 /// Gives every signal that a handler or "ignore" was set for its default action again, and unblocks
 /// all: what a program expects to start with. The Rust runtime ignores SIGPIPE, and `execve(2)`
 /// keeps that.

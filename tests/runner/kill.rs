@@ -1,11 +1,13 @@
 //! A runner that is killed leaves no process and no mount; the next start clears the rest.
 
-use std::io::Read;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::fixture::Host;
 use crate::for_each_user;
 
 for_each_user! {
@@ -28,6 +30,27 @@ for_each_user! {
         host.assert_clean();
     };
 
+    a_start_that_is_interrupted_anywhere_leaves_nothing: |host| {
+        for lines in 0..12 {
+            // A step in three: from before the builder to behind the start of the program.
+            let mut child = start_and_read(host, lines * 3);
+            signal(&child, Signal::SIGINT);
+            assert_eq!(child.wait().unwrap().code(), Some(130), "after {lines} lines");
+            host.assert_clean();
+        }
+    };
+
+    a_start_that_is_killed_anywhere_is_cleared_by_the_next: |host| {
+        for lines in 0..12 {
+            let mut child = start_and_read(host, lines * 3);
+            signal(&child, Signal::SIGKILL);
+            child.wait().unwrap();
+            reap_orphans();
+            host.ok(["--", "true"]);
+            host.assert_clean();
+        }
+    };
+
     a_container_ends_with_the_file_system_it_stands_on: |host| {
         let mut child = host.command().args(["--", "sh", "-c", "echo up; exec sleep 1000"])
             .stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -45,10 +68,30 @@ for_each_user! {
             .stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut up = [0u8; 3];
         child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
-        let pid = Pid::from_raw(child.id() as i32);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        signal(&child, Signal::SIGINT);
         assert_eq!(child.wait().unwrap().code(), Some(130));
     };
+}
+
+/// Starts a container, and returns once so many steps of the start were told.
+fn start_and_read(host: &Host, steps: usize) -> Child {
+    let mut child = host
+        .command()
+        .args(["--trace-start", "--", "sh", "-c", "echo up >&2; exec sleep 1000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first step is told when signals are taken.
+    let told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let told: Vec<String> = told.take_while(|line| line != "up").take(steps + 1).collect();
+    assert!(!told.is_empty());
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
 }
 
 /// Kills the child of a runner that goes by this name.
@@ -60,7 +103,7 @@ fn kill_daemon(runner: u32, name: &str) {
         args.split(|&b| b == 0).next() == Some(name.as_bytes())
     });
     let pid = Pid::from_raw(daemon.expect("the daemon").parse().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    kill(pid, Signal::SIGKILL).unwrap();
 }
 
 /// Waits for all orphans that were handed to us; each is being killed.

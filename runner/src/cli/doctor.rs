@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::sys::utsname::uname;
 
 use crate::cgroup::{self, Hierarchies, Limit};
+use crate::cli::print;
 use crate::error::{Context, Result};
 use crate::identity;
 use crate::spec::{Identity, Limits, MapWriter};
@@ -53,9 +54,8 @@ pub(super) fn doctor(state: Option<&Path>) -> Result<u8> {
     let mut all = vec![kernel(), fuse(), users(&identity, warning), proc(&identity)];
     all.extend(limits());
     all.extend([time(), overlay(&identity), root(), store(state)]);
-    for f in &all {
-        println!("{} {:14} {}", f.level, f.subject, f.text);
-    }
+    let line = |f: &Finding| format!("{} {:14} {}\n", f.level, f.subject, f.text);
+    print(&all.iter().map(line).collect::<String>())?;
     Ok(u8::from(all.iter().any(|f| f.level == Level::Missing)))
 }
 

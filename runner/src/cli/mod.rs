@@ -5,12 +5,13 @@ mod run;
 pub(crate) mod values;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::Exit;
+use crate::error::{Context, Exit, Result, say};
 
 pub(crate) use run::RunArgs;
 
@@ -55,9 +56,17 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
-            eprintln!("runner: {e}");
+            say(&e);
             ExitCode::from(e.exit() as u8)
         }
+    }
+}
+
+/// Writes to standard output; that nobody reads on, as behind a pipe to `head`, is no failure.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        r => r.step("write output"),
     }
 }
 
@@ -72,7 +81,7 @@ fn explain(e: &clap::Error) -> ExitCode {
             }
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            eprintln!("runner: no command: try `runner run -- sh`, or `runner --help`");
+            say("no command: try `runner run -- sh`, or `runner --help`");
             ExitCode::from(Exit::Ours as u8)
         }
         _ => {
@@ -83,7 +92,7 @@ fn explain(e: &clap::Error) -> ExitCode {
             let said = said.join(" ");
             let said = said.strip_prefix("error: ").unwrap_or(&said);
             let said = said.replace(" For more information, try '--help'.", "");
-            eprintln!("runner: {said}: see `runner run --help`");
+            say(format_args!("{said}: see `runner run --help`"));
             ExitCode::from(Exit::Ours as u8)
         }
     }

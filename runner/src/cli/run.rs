@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::cli::print;
 use crate::cli::values::{self, EnvArg};
 use crate::error::{Error, Result, warn};
 use crate::launch::{self, Strict};
@@ -158,8 +159,7 @@ pub(crate) fn run(args: RunArgs, state: Option<&Path>) -> Result<u8> {
     }
     planned.warnings.iter().for_each(warn);
     if dry {
-        plan::print(&planned);
-        return Ok(0);
+        return print(&plan::describe(&planned)).map(|()| 0);
     }
     launch::launch(planned.spec, &planned.cgroup, &planned.store, strict)
 }

@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 use sys::process::{Fork, clone_flags};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, say};
 use crate::spec::{Identity, MapWriter, Maps, Range};
 
 /// How a new user namespace is refused, and what a person can do about it.
@@ -119,7 +119,7 @@ pub(crate) fn in_namespace(maps: &Maps, work: impl FnOnce() -> Result<()>) -> Re
             let code = match done {
                 Ok(()) => 0,
                 Err(e) => {
-                    eprintln!("runner: {e}");
+                    say(e);
                     1
                 }
             };

@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
 use sys::process::{Fork, clone_flags};
 
-use crate::error::{Context, Error, Exit, Result};
+use crate::error::{Context, Error, Exit, Result, say};
 use crate::launch::child::{self, Born, Parts};
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::trace::Trace;
@@ -22,7 +22,7 @@ use crate::spec::{Net, Spec, Version};
 pub(super) fn main(args: &[OsString]) -> ExitCode {
     let socket = args.get(1).and_then(|a| a.to_str()).and_then(|a| a.parse().ok());
     let Some(Ok(mut channel)) = socket.map(Channel::inherited) else {
-        eprintln!("runner: this name is for the runner's own use: try `runner --help`");
+        say("this name is for the runner's own use: try `runner --help`");
         return ExitCode::from(Exit::Ours as u8);
     };
     let failed = match build(&mut channel) {

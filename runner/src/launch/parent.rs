@@ -10,7 +10,7 @@ use sys::mount::attr;
 use sys::process::{Fork, clone_flags};
 
 use crate::cgroup::Cgroups;
-use crate::error::{Context, Exit, Result};
+use crate::error::{Context, Exit, Result, say};
 use crate::identity;
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
@@ -59,7 +59,7 @@ fn become_builder(mut channel: Channel, identity: &Identity) -> ! {
         Err(e) => e,
     };
     if channel.send(&ToSupervisor::Failed(error)).is_err() {
-        eprintln!("runner: the runner has ended");
+        say("the runner has ended");
     }
     std::process::exit(Exit::Ours as i32)
 }

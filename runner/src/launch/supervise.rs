@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::cgroup::Cgroups;
@@ -94,12 +94,7 @@ impl Watched {
         if let Err(e) = introduced.and_then(|()| self.watch(&mut channel)) {
             self.fail(e);
         }
-        self.kill_all_but_daemons();
-        best_effort("wait for the container", self.reap_blocking());
-        // A failure may have been reported by a process that has just ended.
-        if let Some(channel) = &mut channel {
-            self.drain(channel);
-        }
+        best_effort("end the container", self.end_all_but_daemons(channel));
         if let Some(relay) = &mut self.relay {
             relay.finish();
         }
@@ -138,6 +133,8 @@ impl Watched {
             if signalled {
                 self.take_signals(&signals)?;
             }
+            // Not only when told: a child may have ended before we heard of it.
+            self.reap()?;
             if let Some(relay) = &mut self.relay {
                 relay.carry()?;
             }
@@ -195,16 +192,6 @@ impl Watched {
         self.failure.get_or_insert(e);
     }
 
-    fn drain(&mut self, channel: &mut Channel) {
-        loop {
-            match channel.receive() {
-                Ok(Some((ToSupervisor::Failed(e), _))) => self.fail(e),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return,
-            }
-        }
-    }
-
     fn take_signals(&mut self, signals: &SignalFd) -> Result<()> {
         while let Some(info) = signals.read_signal().step("take a signal")? {
             let number = info.ssi_signo as i32;
@@ -219,7 +206,7 @@ impl Watched {
                 Err(_) => {}
             }
         }
-        self.reap()
+        Ok(())
     }
 
     /// Gives a signal to the container's first process; before there is one, it ends the start.
@@ -235,16 +222,19 @@ impl Watched {
         }
     }
 
-    /// Takes the status of all children that have ended.
+    /// Takes the status of the children that have ended, of those that we have heard of: the status
+    /// of another must wait until we know whose it is.
     fn reap(&mut self) -> Result<()> {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+        let mut known: Vec<i32> = self.first.iter().map(|f| f.0).chain(self.builder).collect();
+        known.extend(self.daemons.iter().filter(|d| d.alive).map(|d| d.pid));
+        for pid in known {
+            match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
                 Ok(status) => self.ended(status),
-                Err(Errno::EINTR) => {}
                 Err(e) => return Err(Error::new("wait for the container", e)),
             }
         }
+        Ok(())
     }
 
     fn ended(&mut self, status: WaitStatus) {
@@ -269,32 +259,73 @@ impl Watched {
         }
     }
 
-    fn kill_all_but_daemons(&mut self) {
+    /// Ends the builder and the container, and waits for them.
+    fn end_all_but_daemons(&mut self, channel: Option<Channel>) -> Result<()> {
+        if let Some(pid) = self.builder {
+            // It is our child and was not waited for: the number is still its.
+            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                Ok(()) | Err(_) => {}
+            }
+            self.wait_for(pid)?;
+            self.end_unheard_of();
+        }
+        self.kill_first();
+        // What was said meanwhile: a failure, or of a first process that the builder had just started.
+        let mut channel = channel;
+        while let Some(open) = &mut channel {
+            match open.receive()? {
+                // Of one that was killed above, the number means nothing any more.
+                Some((ToSupervisor::First { pid }, _)) if !is_child(pid) => {}
+                Some((ToSupervisor::Daemon { pid, .. }, _)) if !is_child(pid) => {}
+                Some((message, fd)) => self.hear(message, fd)?,
+                None => channel = None,
+            }
+            self.kill_first();
+        }
+        match self.first.as_ref().map(|f| f.0) {
+            Some(pid) => self.wait_for(pid),
+            None => Ok(()),
+        }
+    }
+
+    /// Kills the children that the builder started and could not tell of any more.
+    fn end_unheard_of(&self) {
+        let me = std::process::id();
+        let list = std::fs::read_to_string(format!("/proc/self/task/{me}/children"));
+        let list = list.unwrap_or_default();
+        for pid in list.split_whitespace().filter_map(|p| p.parse::<i32>().ok()) {
+            let known = self.first.as_ref().is_some_and(|(first, _)| *first == pid)
+                || self.daemons.iter().any(|d| d.pid == pid);
+            if !known {
+                let pid = Pid::from_raw(pid);
+                match kill(pid, Signal::SIGKILL) {
+                    Ok(()) | Err(_) => {}
+                }
+                best_effort("wait for a process", waitpid(pid, None));
+            }
+        }
+    }
+
+    /// Kills the first process, and with it all of its pid namespace.
+    fn kill_first(&self) {
         if let Some((_, pidfd)) = &self.first {
             match sys::process::pidfd_send_signal(pidfd, Signal::SIGKILL as i32) {
                 Ok(()) | Err(_) => {}
             }
         }
-        if let Some(pid) = self.builder
-            && self.failure.is_some()
-        {
-            // It is our child and was not waited for: the number is still its.
-            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                Ok(()) | Err(_) => {}
-            }
-        }
     }
 
-    /// Waits for the first process and the builder.
-    fn reap_blocking(&mut self) -> Result<()> {
-        while let Some(pid) = self.first.as_ref().map(|f| f.0).or(self.builder) {
+    fn wait_for(&mut self, pid: i32) -> Result<()> {
+        loop {
             match waitpid(Pid::from_raw(pid), None) {
-                Ok(status) => self.ended(status),
+                Ok(status) => {
+                    self.ended(status);
+                    return Ok(());
+                }
                 Err(Errno::EINTR) => {}
                 Err(e) => return Err(Error::new("wait for the container", e)),
             }
         }
-        Ok(())
     }
 
     /// Ends the daemons. With the container its mounts are gone, so each ends by itself; only where
@@ -311,6 +342,12 @@ impl Watched {
             best_effort("wait for a daemon", waitpid(pid, None));
         }
     }
+}
+
+/// Whether a process is a child of ours that was not waited for.
+fn is_child(pid: i32) -> bool {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::WEXITED;
+    waitid(Id::Pid(Pid::from_raw(pid)), flags).is_ok()
 }
 
 /// Waits for a child to end, for a while.

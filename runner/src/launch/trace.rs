@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::error::say;
+
 /// Prints steps with the time since the command was started. The system's clock is used, as the
 /// container's monotonic one begins anew.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,6 @@ impl Trace {
         let Some(started) = self.0 else { return };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         let us = now.saturating_sub(started) / 1000;
-        eprintln!("runner: {:6}.{:03} ms  {step}", us / 1000, us % 1000);
+        say(format_args!("{:6}.{:03} ms  {step}", us / 1000, us % 1000));
     }
 }

@@ -1,18 +1,20 @@
 //! Decides the whole container before anything is touched.
 
+mod describe;
 mod process;
 mod root;
 mod steps;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cgroup::{self, Decision, Hierarchies, Limit};
 use crate::error::{Context, Error, Result};
 use crate::identity;
-use crate::spec::{Access, Driver, Identity, Limits, Net, Shim, Spec, Upper, Volume};
+use crate::spec::{Access, Driver, Identity, Limits, Net, Shim, Spec, Volume};
 use crate::store::Store;
 
+pub(crate) use describe::describe;
 pub(crate) use process::ProcessRequest;
 
 /// What somebody wants, as typed values.
@@ -110,51 +112,6 @@ pub(crate) fn plan(request: Request) -> Result<Planned> {
         trace: (request.trace == Trace::On).then(|| nanoseconds(started)),
     };
     Ok(Planned { spec, cgroup, store, warnings })
-}
-
-/// Prints what would be done.
-pub(crate) fn print(planned: &Planned) {
-    let spec = &planned.spec;
-    println!("container {} in {}", spec.id, planned.store.dir().display());
-    match &spec.identity {
-        Identity::Host => println!("users: the host's"),
-        Identity::Mapped(maps) => {
-            let show = |r: &crate::spec::Range| {
-                format!(
-                    "{}-{} are {}-{}",
-                    r.inside,
-                    r.inside + (r.count - 1),
-                    r.outside,
-                    r.outside + (r.count - 1)
-                )
-            };
-            let uids: Vec<String> = maps.uids.iter().map(show).collect();
-            println!("users: {} of the host", uids.join(", "));
-        }
-    }
-    for group in &planned.cgroup.groups {
-        println!("cgroup {}", group.path.display());
-        for w in &group.writes {
-            println!("  {} = {}", w.file, w.value);
-        }
-    }
-    println!("root: {:?}", spec.root.driver);
-    for layer in &spec.root.layers {
-        println!("  layer {}", Path::new(layer).display());
-    }
-    match &spec.root.upper {
-        Upper::Scratch => println!("  changes are thrown away ({:?})", spec.root.scratch),
-        Upper::Kept { upper, .. } => println!("  changes in {}", Path::new(upper).display()),
-    }
-    for (n, v) in spec.volumes.iter().enumerate() {
-        let (from, to) = (Path::new(&v.source).display(), Path::new(&v.target).display());
-        println!("volume {n}: {from} at {to}, {:?}", v.access);
-    }
-    for (n, step) in spec.steps.iter().enumerate() {
-        println!("{:2}. {step}", n + 1);
-    }
-    let args: Vec<_> = spec.process.args.iter().map(|a| a.to_string_lossy()).collect();
-    println!("run {:?} in {}", args, Path::new(&spec.process.cwd).display());
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {

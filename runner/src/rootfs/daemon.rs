@@ -1,5 +1,6 @@
 //! Starts `unionfs` and `procfs-shim`, which are this very program under another name.
 
+use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +13,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{chdir, dup2_stdin, dup2_stdout, execve, getppid, pipe2, setsid};
 use sys::process::{Fork, clone_flags};
 
-use crate::error::{Context, Error, Exit, Result};
+use crate::error::{Context, Error, Exit, Result, say};
 
 /// A daemon that was started, as a child of the supervisor.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub(crate) fn start(
 ) -> Result<Daemon> {
     match fork(name)? {
         Fork::Parent(pid) => Ok(Daemon { name, pid }),
-        Fork::Child => become_daemon(name, args, device, supervisor),
+        Fork::Child => become_daemon(name, supervisor, || exec(name, args, device)),
     }
 }
 
@@ -61,15 +62,17 @@ pub(crate) fn start_waiting(
         Fork::Parent(pid) => Ok((Daemon { name, pid }, Waiting { gate: write })),
         Fork::Child => {
             drop(write);
-            let mut argument = Vec::new();
-            let n = File::from(read).read_to_end(&mut argument).unwrap_or(0);
-            if n == 0 {
-                // The start failed elsewhere.
-                std::process::exit(0);
-            }
-            let mut all = vec![OsStr::from_bytes(&argument).to_owned()];
-            all.extend(args);
-            become_daemon(name, all, device, supervisor)
+            become_daemon(name, supervisor, || {
+                let mut argument = Vec::new();
+                File::from(read).read_to_end(&mut argument).step("wait for the container")?;
+                if argument.is_empty() {
+                    // The start has failed elsewhere, which is told there.
+                    std::process::exit(0);
+                }
+                let mut all = vec![OsStr::from_bytes(&argument).to_owned()];
+                all.extend(args);
+                exec(name, all, device)
+            })
         }
     }
 }
@@ -79,28 +82,29 @@ fn fork(name: &str) -> Result<Fork> {
     sys::process::clone(clone_flags::PARENT).step_at("start", name)
 }
 
-fn become_daemon(name: &str, args: Vec<OsString>, device: &OwnedFd, supervisor: i32) -> ! {
-    let error = match exec(name, args, device, supervisor) {
+fn become_daemon(name: &str, supervisor: i32, begin: impl FnOnce() -> Result<Infallible>) -> ! {
+    let error = match detach(supervisor).and_then(|()| begin()) {
         Ok(never) => match never {},
         Err(e) => e,
     };
-    eprintln!("runner: {error}");
+    say(format_args!("{name}: {error}"));
     std::process::exit(Exit::Ours as i32)
 }
 
-fn exec(
-    name: &str,
-    args: Vec<OsString>,
-    device: &OwnedFd,
-    supervisor: i32,
-) -> Result<std::convert::Infallible> {
+/// Ties a daemon to the supervisor, and unties it from the terminal.
+fn detach(supervisor: i32) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).step("tie a daemon to the runner")?;
     // The supervisor may have ended before the line above.
     if getppid().as_raw() != supervisor {
         return Err(Error::new("start a daemon", "the runner has ended"));
     }
     // Signals of the terminal are for the program, not for what serves it.
-    setsid().step("make a session")?;
+    setsid().step("make a session").map(drop)
+}
+
+fn exec(name: &str, args: Vec<OsString>, device: &OwnedFd) -> Result<Infallible> {
+    // A signal that came before our session is blocked still, and would end us.
+    sys::process::discard_pending_signals().step("reset signals")?;
     sys::process::reset_signals().step("reset signals")?;
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.step_at("open", "/dev/null")?;
