@@ -67,6 +67,9 @@ pub fn btime(text: &str) -> Result<u64, ParseError> {
     value.and_then(|v| v.trim().parse().ok()).ok_or(wrong)
 }
 
+/// Bit of field 9 of /proc/PID/stat, from the kernel's sched.h.
+const PF_EXITING: u64 = 4;
+
 /// What is used of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PidStat {
@@ -74,6 +77,9 @@ pub struct PidStat {
     pub state: char,
     /// Parent.
     pub ppid: u32,
+    /// Whether it is ending or has ended: `PF_EXITING` is set long before it is a zombie if it is an
+    /// init, which waits for its whole namespace to end.
+    pub is_ending: bool,
     /// Ticks in user mode, own and of children that were waited for.
     pub user: u64,
     /// Ticks in the kernel, own and of children that were waited for.
@@ -95,8 +101,10 @@ pub fn pid_stat(text: &str) -> Result<PidStat, ParseError> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
     let number = |n: usize| fields.get(n - 3).and_then(|v| v.parse::<u64>().ok());
     let field = |n: usize| number(n).ok_or_else(wrong);
+    let state = fields.first().and_then(|s| s.chars().next()).ok_or_else(wrong)?;
     Ok(PidStat {
-        state: fields.first().and_then(|s| s.chars().next()).ok_or_else(wrong)?,
+        is_ending: field(9)? & PF_EXITING != 0 || matches!(state, 'Z' | 'X'),
+        state,
         ppid: u32::try_from(field(4)?).map_err(|_| wrong())?,
         user: field(14)? + field(16)?,
         system: field(15)? + field(17)?,
@@ -169,9 +177,11 @@ mod tests {
     fn a_process_may_be_called_anything() {
         let text = "7 (a) R (b) S 3 7 7 0 -1 0 0 0 0 0 10 20 1 2 20 0 4 0 5555 1 2\n";
         let stat = pid_stat(text).unwrap();
-        let expected =
-            PidStat { state: 'S', ppid: 3, user: 11, system: 22, threads: 4, start: 5555 };
-        assert_eq!(stat, expected);
+        assert_eq!((stat.state, stat.ppid, stat.is_ending), ('S', 3, false));
+        assert_eq!((stat.user, stat.system, stat.threads, stat.start), (11, 22, 4, 5555));
+        let ending = |text: &str| pid_stat(text).unwrap().is_ending;
+        assert!(ending("7 (a) S 3 7 7 0 -1 4194308 0 0 0 0 1 2 3 4 20 0 4 0 5 1 2"));
+        assert!(ending("7 (a) Z 3 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 0 4 0 5 1 2"));
     }
 
     #[test]

@@ -98,12 +98,12 @@ impl Init {
         })
     }
 
-    /// Returns the text of its cgroup file, or `None` once it has ended: v1 shows a zombie in the root
-    /// of each hierarchy.
+    /// Returns the text of its cgroup file, or `None` once it is ending: v1 shows it in the root of each
+    /// hierarchy from then on. The state is read after the text, so that this is not missed.
     fn membership(&self) -> Option<String> {
         let text = self.cgroup.text().ok()?;
         let stat = parse::pid_stat(&self.stat.text().ok()?).ok()?;
-        (!matches!(stat.state, 'Z' | 'X')).then_some(text)
+        (!stat.is_ending).then_some(text)
     }
 
     /// Number and start: the identity of the process.
