@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use fuser::{Config, Filesystem, Session, SessionACL};
+use fuser::{Config, Filesystem, Notifier, Session, SessionACL};
 
 use crate::mount::{Mount, Place};
 use crate::ready::Ready;
@@ -20,6 +20,8 @@ pub struct ServeOptions {
     pub threads: usize,
     /// Whom to tell that the mount is live.
     pub ready: Ready,
+    /// Called with the means to notify the kernel, after the handshake and before the first request.
+    pub started: Box<dyn FnOnce(Notifier) -> io::Result<()>>,
     /// Called for SIGUSR1.
     pub statistics: Box<dyn Fn() + Send>,
 }
@@ -55,6 +57,7 @@ fn start<FS: Filesystem>(
     let mut config = Config::default();
     config.n_threads = Some(options.threads.max(1));
     let session = Session::from_fd(fs, fd, SessionACL::All, config)?;
+    (options.started)(session.notifier())?;
     let for_signals = place.clone();
     std::thread::Builder::new()
         .name("signals".into())

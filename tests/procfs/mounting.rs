@@ -55,6 +55,26 @@ fn a_descriptor_that_is_mounted_already_is_served() {
 }
 
 #[test]
+fn readers_by_sendfile_get_the_whole_content_and_no_more() {
+    require!("readers_by_sendfile_get_the_whole_content", fuse());
+    use nix::sys::sendfile::sendfile;
+    use std::io::{Read, Seek};
+    let shim = Shim::start(&no_args());
+    // As busybox's cat does, again and again, with content of changing length.
+    for name in ["proc/uptime", "proc/loadavg", "proc/meminfo", "proc/stat"] {
+        for _ in 0..50 {
+            let file = std::fs::File::open(shim.file(name)).unwrap();
+            let mut copy = tempfile::tempfile().unwrap();
+            while sendfile(&copy, &file, None, 1 << 20).unwrap() > 0 {}
+            copy.rewind().unwrap();
+            let mut text = String::new();
+            copy.read_to_string(&mut text).unwrap();
+            assert!(text.ends_with('\n') && !text.contains('\0'), "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
 fn poll_returns_at_once() {
     require!("poll_returns_at_once", fuse());
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -54,7 +54,8 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
         let union = Arc::clone(&union);
         Box::new(move || eprintln!("unionfs: {}", union.statistics()))
     };
-    let options = ServeOptions { threads: config.threads, ready, statistics };
+    let options =
+        ServeOptions { threads: config.threads, ready, started: Box::new(|_| Ok(())), statistics };
     daemon::serve(Served::new(union, cache), mount, options)
         .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)

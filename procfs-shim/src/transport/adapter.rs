@@ -18,6 +18,7 @@ use fuser::{
 use parking_lot::Mutex;
 
 use super::handles::Handles;
+use super::sizes::{Restorer, Sizes};
 use super::sysfs::{self, Sysfs};
 use super::tree::{Node, Tree};
 use crate::error::ReadError;
@@ -41,6 +42,7 @@ pub(super) struct Adapter {
     /// The directory of processors in the tree, and what the machine has below it.
     sysfs: Option<(INodeNo, Sysfs)>,
     handles: Handles,
+    sizes: Sizes,
     /// Fallbacks that were warned of, by file and cause.
     warned: Mutex<HashSet<(&'static str, String)>>,
 }
@@ -69,6 +71,7 @@ impl Adapter {
         let tree = Tree::new(views.host());
         let machine = views.host().cpu_directory().map(Sysfs::new).ok();
         Adapter {
+            sizes: Sizes::new(&tree, views.host()),
             sysfs: tree.cpu_directory().zip(machine),
             tree,
             views: Arc::new(views),
@@ -133,16 +136,26 @@ impl Adapter {
     ) -> Result<(FileAttr, Duration), Errno> {
         let found = self.tree.lookup(parent, name);
         if let Some((ino, node)) = found.and_then(|ino| Some((ino, self.tree.get(ino)?))) {
-            return Ok((attributes(ino, node), TTL));
+            return Ok((self.attributes_in_table(ino, node), TTL));
         }
         let (sysfs, path) = self.sysfs_at(parent).ok_or(Errno::ENOENT)?;
         let found = sysfs.lookup(&path, name, || self.cpus(reader)).map_err(errno)?;
         found.map(|attr| (attr, sysfs::TTL)).ok_or(Errno::ENOENT)
     }
 
+    fn attributes_in_table(&self, ino: INodeNo, node: &Node) -> FileAttr {
+        let mode = if node.file.is_some() { 0o444 } else { 0o555 };
+        FileAttr { size: self.sizes.of(ino), ..attributes_of(ino, node.kind(), mode) }
+    }
+
+    /// Returns what sets sizes right, for a thread of its own.
+    pub(super) fn restorer(&self) -> Option<Restorer> {
+        self.sizes.restorer()
+    }
+
     fn attributes(&self, ino: INodeNo) -> Result<FileAttr, Errno> {
         if let Some(node) = self.tree.get(ino) {
-            return Ok(attributes(ino, node));
+            return Ok(self.attributes_in_table(ino, node));
         }
         let (sysfs, path) = self.sysfs_at(ino).ok_or(Errno::ESTALE)?;
         sysfs.attributes(path).map_err(errno)
@@ -177,16 +190,6 @@ fn outcome(made: &Result<Content, ReadError>) -> String {
         Ok(Content::Host) => "the machine's".into(),
         Err(e) => e.to_string(),
     }
-}
-
-fn attributes(ino: INodeNo, node: &Node) -> FileAttr {
-    let mode = if node.file.is_some() { 0o444 } else { 0o555 };
-    let mut attr = attributes_of(ino, node.kind(), mode);
-    if node.file.is_some_and(|row| row.path.starts_with("proc/")) {
-        // Files of /proc have no size; with direct I/O the kernel doesn't look at it.
-        attr.size = 0;
-    }
-    attr
 }
 
 /// Returns the attributes of a node of /sys.
@@ -252,6 +255,7 @@ impl Filesystem for Adapter {
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(Errno::EACCES);
         }
+        self.sizes.before_open(ino);
         match self.read_node(ino, req.pid()) {
             Ok(text) => {
                 let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
@@ -272,6 +276,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        self.sizes.note_read(ino, fh, offset, size);
         let render = || {
             let text = self.read_node(ino, req.pid())?;
             Ok(self.handles.replace(fh, text))
@@ -285,7 +290,7 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
@@ -293,6 +298,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.handles.remove(fh);
+        self.sizes.note_release(ino, fh);
         reply.ok()
     }
 

@@ -3,6 +3,7 @@
 mod adapter;
 mod handles;
 mod session;
+mod sizes;
 mod sysfs;
 mod tree;
 

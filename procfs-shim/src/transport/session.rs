@@ -20,8 +20,18 @@ pub fn serve(
     ready: Ready,
 ) -> Result<(), StartError> {
     let mount = Mount::new(request).map_err(|e| StartError::Failed(e.to_string()))?;
-    let options = ServeOptions { threads, ready, statistics: Box::new(statistics) };
-    daemon::serve(Adapter::new(views), mount, options)
+    let adapter = Adapter::new(views);
+    let restorer = adapter.restorer();
+    let started = Box::new(|notifier| {
+        if let Some(restorer) = restorer {
+            std::thread::Builder::new()
+                .name("sizes".into())
+                .spawn(move || restorer.run(notifier))?;
+        }
+        Ok(())
+    });
+    let options = ServeOptions { threads, ready, started, statistics: Box::new(statistics) };
+    daemon::serve(adapter, mount, options)
         .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
 }
 

@@ -67,6 +67,11 @@ impl Tree {
         self.nodes.get(index)
     }
 
+    /// Returns all nodes in the order of their numbers.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
     pub(super) fn children(&self, parent: INodeNo) -> impl Iterator<Item = (INodeNo, &Node)> {
         let numbered = (1..).map(INodeNo).zip(&self.nodes);
         numbered.filter(move |(ino, n)| n.parent == parent && *ino != INodeNo::ROOT)
