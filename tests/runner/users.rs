@@ -24,6 +24,11 @@ for_each_user! {
         assert_eq!(out, "33:33\n");
     };
 
+    the_home_of_root_can_be_used: |host| {
+        let out = host.sh("cd; pwd; touch file; mkdir -p .a-dir; ls -A | grep -cx -e file -e .a-dir");
+        assert_eq!(out, "/root\n2\n");
+    };
+
     unknown_users_are_refused: |host| {
         let said = host.fails(125, ["-u", "no-such-user", "--", "true"]);
         assert!(said.contains("no-such-user"), "{said}");

@@ -113,8 +113,8 @@ Examples:
   runner run -it --net host -- bash
   runner run --rootfs ./debian --upper ./changes -v ./src:/src:ro -w /src -- make
 
-Exit code: the program's own; 128+N if signal N killed it; 125 if the container could not be made;
-126 if the program can't be run; 127 if there is no such program.";
+Exit code: the program's own; 128+N if signal N killed it; 125 if the container
+could not be made; 126 if the program can't be run; 127 if there is none.";
 
 const AFTER: &str = "\
 Examples:
@@ -122,15 +122,19 @@ Examples:
   runner run -it --net host -- bash
   runner run --rootfs ./debian --upper ./changes -v ./src:/src:ro -w /src -- make
 
-What the container gets: mount, pid, UTS, IPC, network, cgroup and time namespaces, and a user
-namespace unless root starts it; the capabilities that Docker grants by default, no_new_privs, and no
-descriptor but standard input, output and error. Devices can't be opened but those of /dev.
+What the container gets: mount, pid, UTS, IPC, network, cgroup and time
+namespaces, and a user namespace unless root starts it; the capabilities that
+Docker grants by default, no_new_privs, and no descriptor but standard input,
+output and error. Devices can't be opened but those of /dev. Memory is limited
+without swap on top.
 
-Without root: ids are mapped by newuidmap and newgidmap from /etc/subuid and /etc/subgid; without
-such ranges only root exists inside. Files of the host's root are shown as root's.
+Without root: ids are mapped by newuidmap and newgidmap from /etc/subuid and
+/etc/subgid; without such ranges only root exists inside. Files of the host's
+root are shown as root's, and what only the host's root may read stays closed;
+where that is /root, an empty one is there instead.
 
-As files of /proc are covered, the kernel refuses a new `mount -t proc` in a user namespace that the
-program makes inside.
+As files of /proc are covered, the kernel refuses a new `mount -t proc` in a
+user namespace that the program makes inside.
 
 Exit code:
   125    the container could not be made, or the command line is wrong

@@ -1,15 +1,21 @@
 //! The layer between image and changes: files that every container gets, and mount points that the
 //! image lacks. It is made for one container and never becomes a part of an image.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Context, Result};
 use crate::rootfs::union::topmost;
 use crate::spec::Root;
 
+/// Home of root.
+const HOME: &str = "root";
 /// The kernel shows this owner for an id that the user namespace doesn't have.
 const OVERFLOW: u32 = 65534;
 
@@ -23,6 +29,7 @@ pub(super) fn fill(dir: &Path, root: &Root) -> Result<()> {
             directory(dir, root, below)?;
         }
     }
+    fresh_home(dir, root)?;
     for (path, content) in &root.files {
         let below = Path::new(path);
         let parent = below.parent().unwrap_or(Path::new(""));
@@ -35,6 +42,21 @@ pub(super) fn fill(dir: &Path, root: &Root) -> Result<()> {
         fs::set_permissions(&file, mode).step_at("set the mode of", &file)?;
     }
     Ok(())
+}
+
+/// Makes an empty home of root that hides the image's, where that is closed to us: without rights over
+/// the host's own root, nobody in the container could enter it.
+fn fresh_home(dir: &Path, root: &Root) -> Result<()> {
+    let Some(original) = topmost(root, Path::new(HOME)) else { return Ok(()) };
+    if access(&original, AccessFlags::R_OK | AccessFlags::X_OK) != Err(Errno::EACCES) {
+        return Ok(());
+    }
+    let home = dir.join(HOME);
+    fs::DirBuilder::new().mode(0o700).create(&home).step_at("create directory", &home)?;
+    let open = fs::File::open(&home).step_at("open", &home)?;
+    // Only users without rights come here, whose marks are in this namespace of attributes.
+    let mark = OsStr::new("user.overlay.opaque");
+    sys::xattr::set(sys::xattr::of(&open), mark, b"y", 0).step_at("hide the image's", &home)
 }
 
 /// Makes a directory and those above it. Each looks as the one that it will be merged with, as the
