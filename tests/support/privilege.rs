@@ -30,8 +30,10 @@ pub fn skip(test: &str, missing: &Missing) {
         }
         Missing::Kernel(why) => why,
     };
-    // Written to the stream itself: what `eprintln!` says is swallowed when a test passes.
-    writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}").expect("write to standard error");
+    // Written to the stream itself: what `eprintln!` says is swallowed when a test passes. In one
+    // piece and on a line of its own, though the harness and other threads write to it too.
+    let line = format!("\nSKIPPED: {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("write to standard error");
 }
 
 /// Says what is missing if the tests don't run as root, who may mount.

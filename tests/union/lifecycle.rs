@@ -11,7 +11,7 @@ use support::scratch::mounts_below;
 use support::{Scratch, Union, require};
 
 use crate::files::*;
-use crate::subjects::{only_ours, ours};
+use crate::subjects::{needs_a_daemon, only_ours, ours};
 
 fn ended_well(status: WaitStatus) -> bool {
     matches!(status, WaitStatus::Exited(_, 0))
@@ -30,6 +30,7 @@ fn mounted_as(point: &Path) -> Option<(String, String, String)> {
 only_ours! {
     /// The kernel's mount needs no process.
     fn sigterm_and_sigint_unmount(fs) {
+        needs_a_daemon(fs);
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let mut u = Union::on(fs).layer("f f \"x\"").mount();
             put(&u.path("new"), "n");
@@ -44,6 +45,7 @@ only_ours! {
 
     /// A client with an open file keeps the kernel's mount.
     fn sigterm_unmounts_also_while_a_file_is_open(fs) {
+        needs_a_daemon(fs);
         let mut u = Union::on(fs).layer("f f \"x\"").mount();
         let file = open(&u.path("f"), libc::O_RDONLY);
         let status = u.take_mount().signal(Signal::SIGTERM);
@@ -54,6 +56,7 @@ only_ours! {
 
     /// Nothing ends when the kernel's own is unmounted.
     fn umount_ends_the_daemon(fs) {
+        needs_a_daemon(fs);
         let mut u = Union::on(fs).layer("f f \"x\"").mount();
         let status = u.take_mount().unmount();
         assert!(status.is_some_and(ended_well), "{status:?}");
@@ -61,6 +64,7 @@ only_ours! {
 
     /// Nothing ends when the kernel's own is unmounted.
     fn a_lazy_umount_ends_the_daemon_with_the_last_user(fs) {
+        needs_a_daemon(fs);
         let mut u = Union::on(fs).layer("f f \"content\"").mount();
         let file = open(&u.path("f"), libc::O_RDONLY);
         umount2(u.root(), MntFlags::MNT_DETACH).expect("umount -l");
@@ -75,6 +79,7 @@ only_ours! {
 
     /// fusermount3 unmounts FUSE only.
     fn fusermount3_unmounts(fs) {
+        needs_a_daemon(fs);
         require!("fusermount3_unmounts", support::privilege::installed("fusermount3"));
         let mut u = Union::on(fs).layer("f f \"x\"").mount();
         shell(Path::new("/"), &format!("fusermount3 -u '{}'", u.root().display()));
@@ -84,6 +89,7 @@ only_ours! {
 
     /// Callers match the type that mount shows.
     fn it_is_mounted_as_fuse_with_a_subtype(fs) {
+        needs_a_daemon(fs);
         let u = Union::on(fs).layer("").mount();
         let (kind, _, options) = mounted_as(u.root()).expect("a mount");
         assert!(kind.starts_with("fuse."), "{kind}");
@@ -94,6 +100,7 @@ only_ours! {
 
     /// fuse-overlayfs 2.0 lost 18 of 100: it unmounts its successor.
     fn a_hundred_quick_cycles_lose_no_mount(fs) {
+        needs_a_daemon(fs);
         let mut u = Union::on(fs).layer("f f \"x\"").mount();
         for _ in 0..100 {
             // Mounted again at once, while the daemon before still ends.
@@ -108,6 +115,7 @@ only_ours! {
 
     /// The daemon's own work.
     fn what_was_written_is_there_after_sigterm(fs) {
+        needs_a_daemon(fs);
         let mut u = Union::on(fs).layer("f f size=1000000").mount();
         shell(u.root(), "for i in $(seq 50); do echo $i > n$i; done; cat f f f > big; rm f");
         u.take_mount().signal(Signal::SIGTERM);
@@ -136,6 +144,7 @@ only_ours! {
 
     /// There is no daemon in the kernel.
     fn the_daemon_leaves_its_callers_terminal_and_directory(fs) {
+        needs_a_daemon(fs);
         let u = Union::on(fs).layer("").mount();
         let pid = u.mounted().daemon().expect("a daemon");
         let link = |what: &str| std::fs::read_link(format!("/proc/{pid}/{what}")).expect("readlink");
@@ -147,6 +156,7 @@ only_ours! {
 
     /// There is no daemon in the kernel.
     fn a_client_with_many_open_files_takes_none_of_the_daemons(fs) {
+        needs_a_daemon(fs);
         let lower: String = (0..600).map(|i| format!("f f{i} \"{i}\"\n")).collect();
         let u = Union::on(fs).layer(&lower).mount();
         let pid = u.mounted().daemon().expect("a daemon");
@@ -155,6 +165,28 @@ only_ours! {
         assert_eq!(std::io::read_to_string(&files[599]).expect("read"), "599");
         let held = count();
         assert!(held < 300, "{held} descriptors for 600 open files");
+    }
+
+    /// As Apptainer starts it; the kernel's has no daemon.
+    fn the_mount_point_given_as_a_descriptor_is_served(fs) {
+        let program = needs_a_daemon(fs);
+        let scratch = Scratch::new();
+        let dirs = ["lower", "upper", "work", "mnt"].map(|n| scratch.dir(n));
+        put(&dirs[0].join("f"), "x");
+        // As Apptainer does it: the caller opens the device and mounts, the daemon only serves.
+        let script = format!(
+            "exec 7<>/dev/fuse
+             mount -i -t fuse -o fd=7,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions fuse mnt
+             '{}' -o lowerdir=lower,upperdir=upper,workdir=work /dev/fd/7
+             exec 7<&-
+             cat mnt/f; echo y > mnt/g; umount mnt; cat upper/g",
+            program.display()
+        );
+        support::process::adopt_orphans();
+        assert_eq!(shell(scratch.path(), &script), "xy\n");
+        if let Some(pid) = daemon_of(Path::new("/dev/fd/7")) {
+            assert!(reap(pid).is_some(), "the daemon ends with the mount");
+        }
     }
 }
 
@@ -218,29 +250,6 @@ fn parallel_mounts_do_not_disturb_each_other() {
             });
         }
     });
-}
-
-#[test]
-fn the_mount_point_given_as_a_descriptor_is_served() {
-    require!("the_mount_point_given_as_a_descriptor", ours().usable());
-    let scratch = Scratch::new();
-    let dirs = ["lower", "upper", "work", "mnt"].map(|n| scratch.dir(n));
-    put(&dirs[0].join("f"), "x");
-    let program = ours().program().expect("a program");
-    // As Apptainer does it: the caller opens the device and mounts, the daemon only serves.
-    let script = format!(
-        "exec 7<>/dev/fuse
-         mount -i -t fuse -o fd=7,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions fuse mnt
-         '{}' -o lowerdir=lower,upperdir=upper,workdir=work /dev/fd/7
-         exec 7<&-
-         cat mnt/f; echo y > mnt/g; umount mnt; cat upper/g",
-        program.display()
-    );
-    support::process::adopt_orphans();
-    assert_eq!(shell(scratch.path(), &script), "xy\n");
-    if let Some(pid) = daemon_of(Path::new("/dev/fd/7")) {
-        assert!(reap(pid).is_some(), "the daemon ends with the mount");
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod bad_input;
 mod concurrency;
 mod copyup;
+mod crash;
 mod differential;
 mod dirs;
 mod files;
