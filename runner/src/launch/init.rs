@@ -9,7 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use sys::process::Fork;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::launch::child::signal_code;
 use crate::launch::exec;
 use crate::launch::sync::{Channel, ToSupervisor};
@@ -20,7 +20,10 @@ pub(super) fn run(channel: &mut Channel, spec: &Spec, terminal: Option<OwnedFd>)
     let all = SigSet::all();
     all.thread_block().step("block signals")?;
     let null = exec::open_null()?;
-    let program = match sys::process::fork().step("start the program")? {
+    let program = match sys::process::fork().map_err(|e| {
+        let limit = "the container may not have one more process: raise --pids-limit";
+        Error::new("start the program", e).hint_if(Errno::EAGAIN, limit)
+    })? {
         Fork::Child => become_program(channel, spec, terminal),
         Fork::Parent(pid) => Pid::from_raw(pid),
     };
