@@ -16,7 +16,7 @@ use crate::inode::core::{Fsync, Origins};
 use crate::inode::fds::FdCache;
 use crate::inode::number::Numbers;
 use crate::inode::table::InodeTable;
-use crate::inode::{Core, InUpper, Inode, Place, ROOT};
+use crate::inode::{Core, InUpper, Inode, Lowers, Place, ROOT};
 use crate::layer::marks::{Escape, Marks, Opaque, Prefix};
 use crate::layer::{LayerStack, LowerLayer, LowerRef, UpperLayer, open_upper};
 use crate::ops::Union;
@@ -147,7 +147,7 @@ fn root(core: &Core) -> sys::Result<Inode> {
     }
     let place = Place {
         upper,
-        lowers: lowers.into(),
+        lowers: Lowers::Refs(lowers.into()),
         metacopy: false,
         names: SmallVec::new(),
         removed: 0,

@@ -49,7 +49,7 @@ pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
             return Ok(());
         }
         let parent = place.names.first().map(|n| Arc::clone(&n.parent));
-        (Arc::clone(&place.lowers), parent, place.metacopy)
+        (place.lower_refs()?, parent, place.metacopy)
     };
     if let Some(parent) = &parent {
         ensure_upper(core, parent, Need::Data)?;
@@ -305,7 +305,7 @@ impl CopyUp<'_> {
     fn place_at(
         &self,
         staged: Staged<'_>,
-        (parent, dir, name): (&Arc<Inode>, &Arc<OwnedFd>, &OsString),
+        (parent, dir, name): (&Arc<Inode>, &Arc<OwnedFd>, &OsStr),
     ) -> Result<Option<Arc<OwnedFd>>> {
         let times = sys::stat::stat_fd(dir)?;
         self.make_impure(parent, dir)?;

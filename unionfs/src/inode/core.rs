@@ -12,7 +12,7 @@ use sys::{Errno, Result};
 use super::fds::FdCache;
 use super::number::Numbers;
 use super::table::InodeTable;
-use super::{Dir, InUpper, Ino, Inode, OpenFile, Place};
+use super::{Dir, InUpper, Ino, Inode, Lowers, OpenFile, Place};
 use crate::layer::idmap::IdMap;
 use crate::layer::marks::Escape;
 use crate::layer::{LayerStack, Permissions, Spot};
@@ -126,7 +126,7 @@ impl Core {
         if let Some(Some(fd)) = dir.fds.lock().lowers.get(i) {
             return Ok(Arc::clone(fd));
         }
-        let lowers = Arc::clone(&inode.place.read().lowers);
+        let lowers = inode.place.read().lower_refs()?;
         let at = lowers.get(i).ok_or(Errno::EIO)?;
         let fd = self.stack.lower(at.layer)?.open_dir(&at.path)?;
         {
@@ -157,7 +157,7 @@ impl Core {
             }
             InUpper::Named(_) => {
                 let name = place.names.iter().find(|n| n.in_upper).ok_or(Errno::ENOENT)?;
-                Ok(Spot::At(self.upper_dir(&name.parent)?, name.name.clone()))
+                Ok(Spot::At(self.upper_dir(&name.parent)?, name.name.to_os_string()))
             }
         }
     }
@@ -167,7 +167,12 @@ impl Core {
         if place.has_upper() {
             return self.upper_spot(inode, place);
         }
-        let at = place.lowers.first().ok_or(Errno::EIO)?;
+        if let (Lowers::Child(slot), Some(name)) = (&place.lowers, place.names.first()) {
+            let dir = self.lower_dir(&name.parent, usize::from(*slot))?;
+            return Ok(Spot::At(dir, name.name.to_os_string()));
+        }
+        let lowers = place.lower_refs()?;
+        let at = lowers.first().ok_or(Errno::EIO)?;
         let layer = self.stack.lower(at.layer)?;
         if at.path.is_empty() {
             return Ok(Spot::Fd(Arc::clone(layer.root())));
@@ -195,7 +200,8 @@ impl Core {
         if place.has_upper() {
             return Ok(self.stack.upper()?.permissions());
         }
-        let at = place.lowers.first().ok_or(Errno::EIO)?;
+        let lowers = place.lower_refs()?;
+        let at = lowers.first().ok_or(Errno::EIO)?;
         Ok(self.stack.lower(at.layer)?.permissions())
     }
 
@@ -224,7 +230,8 @@ impl Core {
             stat.nlink = stat.nlink.saturating_add_signed(diff);
         }
         if place.metacopy
-            && let Some(data) = place.lowers.last()
+            && let Ok(lowers) = place.lower_refs()
+            && let Some(data) = lowers.last()
             && let Ok(layer) = self.stack.lower(data.layer)
             && let Ok(fd) = layer.open_at(&data.path, libc::O_PATH)
             && let Ok(data) = sys::stat::stat_fd(fd)
@@ -241,10 +248,13 @@ impl Core {
             return Ok(Arc::clone(&f.fd));
         }
         let place = inode.place.read();
-        let fd = if place.has_upper() && !place.metacopy {
-            self.upper_spot(inode, &place)?.open(libc::O_RDONLY)?
+        let is_whole = place.has_upper() && !place.metacopy;
+        let is_child = !place.has_upper() && matches!(place.lowers, Lowers::Child(_));
+        let fd = if is_whole || is_child {
+            self.spot(inode, &place)?.open(libc::O_RDONLY)?
         } else {
-            let at = place.lowers.last().ok_or(Errno::EIO)?;
+            let lowers = place.lower_refs()?;
+            let at = lowers.last().ok_or(Errno::EIO)?;
             if at.barrier {
                 return Err(Errno::EACCES);
             }
@@ -284,7 +294,7 @@ impl Core {
         let mut file = inode.file.lock();
         // A reader that lost a race must not throw a writer's descriptor away.
         if writable || !file.as_ref().is_some_and(|f| f.writable) {
-            *file = Some(OpenFile { fd, writable, keep });
+            *file = Some(Box::new(OpenFile { fd, writable, keep }));
         }
         drop(file);
         self.fds.opened(inode);

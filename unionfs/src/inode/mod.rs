@@ -7,13 +7,14 @@ pub mod listing;
 pub mod number;
 pub mod table;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
+use sys::{Errno, Result};
 
 pub use self::core::{Core, Options};
 pub use listing::{Cookie, Entry, Listing, Seen};
@@ -44,7 +45,7 @@ pub struct Inode {
     /// Held by the one thread that copies it up.
     pub copying: Mutex<()>,
     /// The descriptor for content.
-    pub file: Mutex<Option<OpenFile>>,
+    pub file: Mutex<Option<Box<OpenFile>>>,
     /// What only directories have.
     pub dir: Option<Box<Dir>>,
 }
@@ -54,9 +55,8 @@ pub struct Inode {
 pub struct Place {
     /// The object in the upper.
     pub upper: InUpper,
-    /// The objects in lowers: all that merge for a directory; for a file its metadata first and its
-    /// data last.
-    pub lowers: Arc<[LowerRef]>,
+    /// The objects in lowers.
+    pub lowers: Lowers,
     /// The upper has metadata only: the data is in the last lower.
     pub metacopy: bool,
     /// Names that are known; none for the root and for what was removed.
@@ -66,6 +66,28 @@ pub struct Place {
     /// What the upper's number of links lacks (or has too many: the index holds one): a lower file
     /// with several names was copied up.
     pub nlink_diff: Option<i32>,
+}
+
+/// The lower parts of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lowers {
+    /// None.
+    No,
+    /// One, which is no directory and complete: it has the object's first name in this lower of the
+    /// parent, so that its path needs no memory.
+    Child(u16),
+    /// All that merge for a directory; for a file its metadata first and its data last.
+    Refs(Arc<[LowerRef]>),
+}
+
+impl Lowers {
+    /// Returns the parts that have paths: all of a directory's.
+    pub fn refs(&self) -> &[LowerRef] {
+        match self {
+            Lowers::Refs(refs) => refs,
+            Lowers::No | Lowers::Child(_) => &[],
+        }
+    }
 }
 
 /// The upper's part of an object. The number is the upper's own, to tell objects apart.
@@ -85,7 +107,7 @@ pub struct Name {
     /// The directory.
     pub parent: Arc<Inode>,
     /// The name in it.
-    pub name: OsString,
+    pub name: Box<OsStr>,
     /// Whether the upper has this name (a hard link may be known by a name of a lower only).
     pub in_upper: bool,
 }
@@ -187,12 +209,12 @@ impl Name {
     /// Makes a name, counted by its parent.
     pub fn new(parent: &Arc<Inode>, name: &OsStr, in_upper: bool) -> Name {
         parent.children.fetch_add(1, Ordering::Relaxed);
-        Name { parent: Arc::clone(parent), name: name.to_os_string(), in_upper }
+        Name { parent: Arc::clone(parent), name: name.into(), in_upper }
     }
 
     /// Whether this is that name.
     pub fn is(&self, parent: &Inode, name: &OsStr) -> bool {
-        self.parent.id == parent.id && self.name == name
+        self.parent.id == parent.id && *self.name == *name
     }
 
     /// Gives the name up, and returns the parent, which may be unused now.
@@ -218,6 +240,36 @@ impl Place {
 
     /// Whether the object has both an upper and a lower part, as a merged directory does.
     pub fn is_merged(&self) -> bool {
-        usize::from(self.has_upper()) + self.lowers.len() > 1
+        usize::from(self.has_upper()) + self.lowers.refs().len() > 1
+    }
+
+    /// Whether a lower has a part of the object.
+    pub fn has_lowers(&self) -> bool {
+        self.lowers != Lowers::No
+    }
+
+    /// Returns all lower parts with their paths.
+    ///
+    /// # Errors
+    /// `EIO`: the first name is gone, which [`Place::settle`] should have seen.
+    pub fn lower_refs(&self) -> Result<Arc<[LowerRef]>> {
+        match &self.lowers {
+            Lowers::No => Ok(Arc::from([])),
+            Lowers::Refs(refs) => Ok(Arc::clone(refs)),
+            Lowers::Child(slot) => {
+                let name = self.names.first().ok_or(Errno::EIO)?;
+                let parent = name.parent.place.read();
+                let at = parent.lowers.refs().get(usize::from(*slot)).ok_or(Errno::EIO)?;
+                Ok(Arc::from([at.child_ref(&name.name)]))
+            }
+        }
+    }
+
+    /// Makes the lower parts independent of the first name, which is about to go.
+    pub fn settle(&mut self) -> Result<()> {
+        if let Lowers::Child(_) = self.lowers {
+            self.lowers = Lowers::Refs(self.lower_refs()?);
+        }
+        Ok(())
     }
 }

@@ -105,6 +105,12 @@ impl LowerRef {
         [&self.path, name.as_bytes()].join(&b'/').into()
     }
 
+    /// Returns an entry of this directory.
+    pub fn child_ref(&self, name: &OsStr) -> LowerRef {
+        let path = self.child(name);
+        LowerRef { layer: self.layer, barrier: false, xattr_whiteouts: false, path }
+    }
+
     /// Splits the path into directory and last name.
     ///
     /// # Errors

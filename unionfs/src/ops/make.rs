@@ -12,7 +12,7 @@ use sys::{Errno, xattr};
 use super::{Caller, Union};
 use crate::copyup::{Need, Staged, ensure_upper};
 use crate::error::Result;
-use crate::inode::{Cookie, DirMeta, Entry, InUpper, Ino, Inode, Listing, Seen};
+use crate::inode::{Cookie, DirMeta, Entry, InUpper, Ino, Inode, Listing, Lowers, Seen};
 use crate::layer::{Over, Spot, UpperLayer, acl, marks};
 use crate::resolve::{self, Found, Standing};
 
@@ -116,7 +116,7 @@ impl Union {
             stat,
             upper: InUpper::Named(stat.ino),
             named_in_upper: true,
-            lowers: Vec::new(),
+            lowers: Lowers::No,
             metacopy: false,
             nlink_diff: None,
             number,

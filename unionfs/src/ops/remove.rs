@@ -62,6 +62,7 @@ impl Union {
         let standing = resolve::standing(&self.core, parent, name)?;
         let gone = {
             let mut place = victim.place.write();
+            place.settle()?;
             self.count_down(victim, &mut place, standing)?;
             self.pin(victim, &mut place, parent, name)?;
             match (standing.in_upper, standing.below) {

@@ -79,7 +79,7 @@ impl Union {
         for dir in [Some(moved), others].into_iter().flatten().filter(|i| i.is_dir()) {
             // A name of the upper can't say where the lower part is, unless by a redirect.
             let place = dir.place.read();
-            if !place.lowers.is_empty() && !self.may_redirect(&place) {
+            if place.has_lowers() && !self.may_redirect(&place) {
                 return Err(Errno::EXDEV);
             }
         }
@@ -124,6 +124,8 @@ impl Union {
         let (first, second) = if moved.id < other.id { (moved, other) } else { (other, moved) };
         let mut a = first.place.write();
         let mut b = second.place.write();
+        a.settle()?;
+        b.settle()?;
         upper.rename((&from.dir, from.name), (&to.dir, to.name), libc::RENAME_EXCHANGE)?;
         let (m, o) = if moved.id < other.id { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
         let left = replace_name(m, &from, &to);
@@ -145,6 +147,7 @@ impl Union {
         let gone = match replaced {
             Some(r) => {
                 let mut place = r.place.write();
+                place.settle()?;
                 self.count_down(r, &mut place, to.standing)?;
                 self.pin(r, &mut place, &to.parent, to.name)?;
                 self.move_locked(&from, &to, moved)?;
@@ -169,6 +172,7 @@ impl Union {
     /// Moves on disk and renames the inode. The replaced object's place is locked, if there is one.
     fn move_locked(&self, from: &End<'_>, to: &End<'_>, moved: &Arc<Inode>) -> Result<()> {
         let mut place = moved.place.write();
+        place.settle()?;
         self.move_on_disk(from, to, moved.is_dir())?;
         let left = replace_name(&mut place, from, to);
         drop(place);
@@ -245,7 +249,7 @@ impl Union {
         let upper = self.core.stack.upper()?;
         let object = Spot::At(Arc::clone(&from.dir), from.name.into());
         if moved.is_dir() {
-            let lower = moved.place.read().lowers.first().map(|l| Arc::clone(&l.path));
+            let lower = moved.place.read().lowers.refs().first().map(|l| Arc::clone(&l.path));
             if let Some(path) = lower {
                 return self.redirect(&object, &path);
             }
@@ -267,7 +271,7 @@ impl Union {
     /// Whether a directory with a lower part can be renamed.
     fn may_redirect(&self, place: &Place) -> bool {
         let marks = self.core.stack.upper_opt().is_some_and(|u| u.dialect().prefix.is_some());
-        self.core.options.redirects && marks && place.lowers.iter().all(|l| !l.barrier)
+        self.core.options.redirects && marks && place.lowers.refs().iter().all(|l| !l.barrier)
     }
 
     /// Notes on an object of the upper where lower layers hold its lower part: the path of the topmost
@@ -283,7 +287,8 @@ impl Union {
         if !place.metacopy {
             return Ok(());
         }
-        let lower = place.lowers.first().ok_or(Errno::EIO)?;
+        let lowers = place.lower_refs()?;
+        let lower = lowers.first().ok_or(Errno::EIO)?;
         self.redirect(&self.core.upper_spot(inode, &place)?, &lower.path)
     }
 

@@ -55,7 +55,7 @@ impl Union {
         ensure_upper(&self.core, &inode, need)?;
         let upper = self.core.stack.upper()?;
         if let Some(size) = change.size {
-            sys::name::truncate(self.core.writer(&inode)?, size)?;
+            self.truncate(&inode, size, change.mtime)?;
             if caller.uid != UnionId(0) {
                 self.clear_suid_sgid(&inode)?;
             }
@@ -86,6 +86,16 @@ impl Union {
             *dir.meta.lock() = None;
         }
         self.core.stat(&inode).map(|s| self.owned(s))
+    }
+
+    /// Cuts or grows a file. truncate(2) to the size that a file has changes no time, while
+    /// ftruncate(2) does, for which the kernel asks by a new time of modification.
+    fn truncate(&self, inode: &Arc<Inode>, size: u64, mtime: SetTime) -> Result<()> {
+        let fd = self.core.writer(inode)?;
+        if mtime == SetTime::Omit && sys::stat::stat_fd(&fd)?.size == size {
+            return Ok(());
+        }
+        sys::name::truncate(fd, size)
     }
 
     /// Clears suid, and sgid where the group may execute: somebody without the right to keep them

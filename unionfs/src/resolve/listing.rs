@@ -49,7 +49,7 @@ pub fn ensure(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<()>
 fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<Listing>> {
     let (has_upper, lowers) = {
         let place = dir.place.read();
-        (place.has_upper(), Arc::clone(&place.lowers))
+        (place.has_upper(), place.lower_refs()?)
     };
     let mut merge = Merge::default();
     if has_upper {

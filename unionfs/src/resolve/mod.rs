@@ -11,8 +11,7 @@ use std::sync::Arc;
 use sys::Result;
 use sys::stat::Stat;
 
-use crate::inode::{Core, InUpper, Ino, Inode, Name, Place};
-use crate::layer::LowerRef;
+use crate::inode::{Core, InUpper, Ino, Inode, Lowers, Name, Place};
 
 pub use name::{Standing, find, standing};
 
@@ -26,7 +25,7 @@ pub struct Found {
     /// The upper has it at this very name (else only in the index).
     pub named_in_upper: bool,
     /// The objects in lowers, as in [`Place::lowers`].
-    pub lowers: Vec<LowerRef>,
+    pub lowers: Lowers,
     /// The data is in the last lower.
     pub metacopy: bool,
     /// As [`Place::nlink_diff`].
@@ -39,13 +38,12 @@ pub struct Found {
 
 /// Returns the inode of what was found, with one more lookup, and what users see of it.
 pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (Arc<Inode>, Stat) {
-    let lowers: Arc<[LowerRef]> = found.lowers.as_slice().into();
     let kind = found.stat.kind();
-    let same = |i: &Inode| is_same(i, kind, &found.upper, &lowers);
+    let same = |i: &Inode| is_same(i, kind, &found.upper, &found.lowers);
     let make = |id: Ino| {
         let place = Place {
             upper: found.upper.clone(),
-            lowers: Arc::clone(&lowers),
+            lowers: found.lowers.clone(),
             metacopy: found.metacopy,
             names: smallvec::smallvec![Name::new(parent, name, found.named_in_upper)],
             removed: 0,
@@ -78,7 +76,7 @@ pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (A
 
 /// Whether an inode that has the number already is the object that was found: the upper's own
 /// number decides, else the lowers do.
-fn is_same(inode: &Inode, kind: u32, upper: &InUpper, lowers: &Arc<[LowerRef]>) -> bool {
+fn is_same(inode: &Inode, kind: u32, upper: &InUpper, lowers: &Lowers) -> bool {
     if inode.kind != kind {
         return false;
     }
@@ -91,7 +89,7 @@ fn is_same(inode: &Inode, kind: u32, upper: &InUpper, lowers: &Arc<[LowerRef]>) 
         (Some(a), Some(b)) => a == b,
         // Lower directories can be found at two places where a layer lies in another; lower files
         // with one number are hard links.
-        _ if inode.is_dir() => !lowers.is_empty() && *place.lowers == **lowers,
+        _ if inode.is_dir() => *lowers != Lowers::No && place.lowers == *lowers,
         (None, None) => true,
         // Copied up between the look at the layers and now.
         (Some(_), None) => true,

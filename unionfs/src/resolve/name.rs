@@ -1,5 +1,6 @@
 //! One name through the stack: found, whited out, opaque, redirected.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +13,7 @@ use sys::{Errno, Result, xattr};
 
 use super::redirect::{self, Arrival};
 use super::{Found, Lookup, listing, number_of};
-use crate::inode::{Core, InUpper, Inode, Seen, index};
+use crate::inode::{Core, InUpper, Inode, Lowers, Seen, index};
 use crate::layer::marks::{self, Links, Marks, Opaque};
 use crate::layer::{LowerRef, Permissions, Spot};
 
@@ -81,7 +82,7 @@ pub fn standing(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Standi
     }
     let (has_upper, lowers) = {
         let place = parent.place.read();
-        (place.has_upper(), Arc::clone(&place.lowers))
+        (place.has_upper(), place.lower_refs()?)
     };
     let below = is_below(core, parent, &lowers, name)?;
     if has_upper {
@@ -106,12 +107,7 @@ fn look_upper(core: &Core, more: bool) -> Look {
 }
 
 /// Whether the lowers of a directory show something at a name.
-fn is_below(
-    core: &Core,
-    parent: &Arc<Inode>,
-    lowers: &Arc<[LowerRef]>,
-    name: &OsStr,
-) -> Result<bool> {
+fn is_below(core: &Core, parent: &Arc<Inode>, lowers: &[LowerRef], name: &OsStr) -> Result<bool> {
     for (i, at) in lowers.iter().enumerate() {
         if at.barrier {
             continue;
@@ -148,11 +144,42 @@ fn listed(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Where> {
     Ok(Where::Anywhere)
 }
 
+/// Where in a lower layer an object is.
+enum Below<'a> {
+    /// An entry of one of the directory's lowers.
+    Child {
+        slot: u16,
+        dir: &'a LowerRef,
+        /// It has the name that was looked for, not one that a redirect gave.
+        is_natural: bool,
+    },
+    /// Elsewhere.
+    Path(LowerRef),
+}
+
+impl Below<'_> {
+    fn layer(&self) -> u16 {
+        match self {
+            Below::Child { dir, .. } => dir.layer,
+            Below::Path(at) => at.layer,
+        }
+    }
+
+    fn into_ref(self, name: &OsStr) -> LowerRef {
+        match self {
+            Below::Child { dir, .. } => dir.child_ref(name),
+            Below::Path(at) => at,
+        }
+    }
+}
+
 /// What was gathered on the way down.
 struct Walk<'a> {
     core: &'a Core,
     top: Option<(Stat, Marks)>,
     upper: InUpper,
+    /// A complete object that is no directory, in this lower of the directory.
+    child: Option<u16>,
     lowers: Vec<LowerRef>,
     /// Number of the topmost lower directory, which is a merged directory's.
     lower_number: Option<u64>,
@@ -170,11 +197,12 @@ fn walk(
     look_in_upper: bool,
     only: Option<&[u16]>,
 ) -> Lookup {
-    let lowers = Arc::clone(&parent.place.read().lowers);
+    let lowers = parent.place.read().lower_refs()?;
     let mut walk = Walk {
         core,
         top: None,
         upper: InUpper::No,
+        child: None,
         lowers: Vec::new(),
         lower_number: None,
         metacopy: false,
@@ -195,7 +223,7 @@ fn walk(
         }
     }
     walk.through_lowers(parent, &lowers, name, only)?;
-    walk.finish()
+    walk.finish(&lowers, name)
 }
 
 impl Walk<'_> {
@@ -208,6 +236,7 @@ impl Walk<'_> {
     ) -> Result<()> {
         let mut name = name.to_os_string();
         let mut only = only;
+        let mut only_natural = true;
         for (i, at) in lowers.iter().enumerate() {
             if self.done {
                 return Ok(());
@@ -219,6 +248,7 @@ impl Walk<'_> {
                 Some(sibling) => {
                     name = sibling;
                     only = None;
+                    only_natural = false;
                 }
                 None if at.barrier => continue,
                 None if !self.metacopy && only.is_some_and(|o| !o.contains(&(i as u16))) => {
@@ -227,13 +257,8 @@ impl Walk<'_> {
                 None => {}
             }
             let fd = self.core.lower_dir(parent, i)?;
-            let child = LowerRef {
-                layer: at.layer,
-                barrier: false,
-                xattr_whiteouts: false,
-                path: at.child(&name),
-            };
-            self.look(&fd, &name, child, i + 1 < lowers.len(), at.xattr_whiteouts)?;
+            let below = Below::Child { slot: i as u16, dir: at, is_natural: only_natural };
+            self.look(&fd, &name, below, i + 1 < lowers.len(), at.xattr_whiteouts)?;
         }
         match self.redirect.take() {
             Some(path) if !self.done && path.as_bytes().first() == Some(&b'/') => {
@@ -267,9 +292,13 @@ impl Walk<'_> {
             let descent = redirect::descend(self.core, layer, &mut path)?;
             match descent.arrival {
                 Arrival::At(fd, name) => {
-                    let child =
-                        LowerRef { layer, barrier: false, xattr_whiteouts: false, path: here };
-                    self.look(&fd, &name, child, layer + 1 < count, false)?;
+                    let below = Below::Path(LowerRef {
+                        layer,
+                        barrier: false,
+                        xattr_whiteouts: false,
+                        path: here,
+                    });
+                    self.look(&fd, &name, below, layer + 1 < count, false)?;
                 }
                 Arrival::Absent => {}
                 Arrival::Hidden => self.done = true,
@@ -283,11 +312,11 @@ impl Walk<'_> {
         &mut self,
         dir: &OwnedFd,
         name: &OsStr,
-        child: LowerRef,
+        below: Below<'_>,
         more: bool,
         xattr_whiteouts: bool,
     ) -> Result<()> {
-        let permissions = self.core.stack.lower(child.layer)?.permissions();
+        let permissions = self.core.stack.lower(below.layer())?.permissions();
         let look = Look { is_upper: false, more, xattr_whiteouts, permissions };
         match probe(dir, name, look)? {
             Probe::Absent => Ok(()),
@@ -295,7 +324,7 @@ impl Walk<'_> {
                 self.done = true;
                 Ok(())
             }
-            Probe::Object(o) => self.take(*o, Some(child), dir, name, more),
+            Probe::Object(o) => self.take(*o, Some(below), dir, name, more),
         }
     }
 
@@ -304,7 +333,7 @@ impl Walk<'_> {
     fn take(
         &mut self,
         (stat, marks): (Stat, Marks),
-        lower: Option<LowerRef>,
+        lower: Option<Below<'_>>,
         dir: &OwnedFd,
         name: &OsStr,
         more: bool,
@@ -317,11 +346,18 @@ impl Walk<'_> {
             return Ok(());
         }
         let is_lower = lower.is_some();
-        if let Some(mut at) = lower {
-            at.barrier = stat.mount_root;
-            at.xattr_whiteouts = marks.opaque == Opaque::Whiteouts;
-            self.next_layer = at.layer + 1;
-            self.lowers.push(at);
+        if let Some(below) = lower {
+            self.next_layer = below.layer() + 1;
+            let is_simple = is_first && !stat.is_dir() && !stat.mount_root && !marks.metacopy;
+            match below {
+                Below::Child { slot, is_natural: true, .. } if is_simple => self.child = Some(slot),
+                below => {
+                    let mut at = below.into_ref(name);
+                    at.barrier = stat.mount_root;
+                    at.xattr_whiteouts = marks.opaque == Opaque::Whiteouts;
+                    self.lowers.push(at);
+                }
+            }
         }
         if is_lower && stat.is_dir() && self.lower_number.is_none() {
             self.lower_number = Some(number_of(self.core, &stat));
@@ -340,7 +376,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Lookup {
+    fn finish(self, parents: &[LowerRef], name: &OsStr) -> Lookup {
         let Some((stat, marks)) = self.top else { return Ok(None) };
         let is_dir = stat.is_dir();
         // The data of a metacopy was looked for and is in no layer.
@@ -359,11 +395,22 @@ impl Walk<'_> {
         };
         let named_in_upper = !matches!(upper, InUpper::No);
         let mut stat = stat;
-        let lowers = self.lowers;
+        let lowers = match self.child {
+            Some(slot) => Lowers::Child(slot),
+            None if self.lowers.is_empty() => Lowers::No,
+            None => Lowers::Refs(self.lowers.into()),
+        };
+        let first = match &lowers {
+            Lowers::No => None,
+            Lowers::Child(slot) => {
+                parents.get(usize::from(*slot)).map(|p| Cow::Owned(p.child_ref(name)))
+            }
+            Lowers::Refs(refs) => refs.first().map(Cow::Borrowed),
+        };
         if stat.is_file()
             && !named_in_upper
             && stat.nlink > 1
-            && let Some(at) = lowers.first()
+            && let Some(at) = &first
             && let Some(found) = index::find(self.core, at)?
             && let InUpper::Pinned(_, fd) = &found
         {
