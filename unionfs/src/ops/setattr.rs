@@ -24,6 +24,8 @@ pub struct Change {
     pub gid: Option<UnionId>,
     /// Size in bytes.
     pub size: Option<u64>,
+    /// The size is set through an open file: by ftruncate(2).
+    pub by_handle: bool,
     /// Access time.
     pub atime: SetTime,
     /// Modification time.
@@ -47,6 +49,13 @@ impl Union {
         // The kernel asks for privileges to be dropped, and for nothing else (FATTR_KILL_SUIDGID, which
         // fuser doesn't pass on): a write follows.
         let only_privileges = change.is_empty();
+        let is_same_size = match change.size {
+            // Size 0 may come from O_TRUNC, which FUSE doesn't tell apart.
+            Some(size) if size > 0 && !change.by_handle && inode.place.read().has_upper() => {
+                self.core.stat(&inode)?.size == size
+            }
+            _ => false,
+        };
         let need = match change.size {
             Some(0) => Need::Truncated,
             Some(_) => Need::Data,
@@ -55,7 +64,11 @@ impl Union {
         ensure_upper(&self.core, &inode, need)?;
         let upper = self.core.stack.upper()?;
         if let Some(size) = change.size {
-            self.truncate(&inode, size, change.mtime)?;
+            // truncate(2) to the size that a file of the upper has changes no time, while ftruncate(2)
+            // does, and so does overlayfs for a lower file.
+            if !is_same_size {
+                sys::name::truncate(self.core.writer(&inode)?, size)?;
+            }
             if caller.uid != UnionId(0) {
                 self.clear_suid_sgid(&inode)?;
             }
@@ -86,16 +99,6 @@ impl Union {
             *dir.meta.lock() = None;
         }
         self.core.stat(&inode).map(|s| self.owned(s))
-    }
-
-    /// Cuts or grows a file. truncate(2) to the size that a file has changes no time, while
-    /// ftruncate(2) does, for which the kernel asks by a new time of modification.
-    fn truncate(&self, inode: &Arc<Inode>, size: u64, mtime: SetTime) -> Result<()> {
-        let fd = self.core.writer(inode)?;
-        if mtime == SetTime::Omit && sys::stat::stat_fd(&fd)?.size == size {
-            return Ok(());
-        }
-        sys::name::truncate(fd, size)
     }
 
     /// Clears suid, and sgid where the group may execute: somebody without the right to keep them

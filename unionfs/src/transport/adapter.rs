@@ -119,7 +119,7 @@ impl Filesystem for Served {
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
-        _fh: Option<FileHandle>,
+        fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
         _bkuptime: Option<SystemTime>,
@@ -131,6 +131,7 @@ impl Filesystem for Served {
             uid: uid.map(UnionId),
             gid: gid.map(UnionId),
             size,
+            by_handle: fh.is_some(),
             atime: set_time(atime),
             mtime: set_time(mtime),
         };
