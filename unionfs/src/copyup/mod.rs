@@ -49,7 +49,8 @@ pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
             return Ok(());
         }
         let parent = place.names.first().map(|n| Arc::clone(&n.parent));
-        (place.lower_refs()?, parent, place.metacopy)
+        // A metacopy of a lower layer is copied like any file, from two places.
+        (place.lower_refs()?, parent, place.has_upper() && place.metacopy)
     };
     if let Some(parent) = &parent {
         ensure_upper(core, parent, Need::Data)?;

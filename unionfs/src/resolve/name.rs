@@ -103,7 +103,7 @@ pub fn standing(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Standi
 
 fn look_upper(core: &Core, more: bool) -> Look {
     let permissions = core.stack.upper_opt().and_then(|u| u.permissions());
-    Look { is_upper: true, more, xattr_whiteouts: false, permissions }
+    Look { is_upper: true, more, marked: true, xattr_whiteouts: false, permissions }
 }
 
 /// Whether the lowers of a directory show something at a name.
@@ -114,8 +114,13 @@ fn is_below(core: &Core, parent: &Arc<Inode>, lowers: &[LowerRef], name: &OsStr)
         }
         let fd = core.lower_dir(parent, i)?;
         let more = i + 1 < lowers.len();
-        let look =
-            Look { is_upper: false, more, xattr_whiteouts: at.xattr_whiteouts, permissions: None };
+        let look = Look {
+            is_upper: false,
+            more,
+            marked: more,
+            xattr_whiteouts: at.xattr_whiteouts,
+            permissions: None,
+        };
         match probe(&fd, name, look)? {
             Probe::Absent => {}
             Probe::Whiteout => return Ok(false),
@@ -317,7 +322,9 @@ impl Walk<'_> {
         xattr_whiteouts: bool,
     ) -> Result<()> {
         let permissions = self.core.stack.lower(below.layer())?.permissions();
-        let look = Look { is_upper: false, more, xattr_whiteouts, permissions };
+        // An absolute redirect leads to any layer below, also where the directory has no part.
+        let marked = usize::from(below.layer()) + 1 < self.core.stack.lowers().len();
+        let look = Look { is_upper: false, more, marked, xattr_whiteouts, permissions };
         match probe(dir, name, look)? {
             Probe::Absent => Ok(()),
             Probe::Whiteout => {
@@ -495,14 +502,16 @@ pub(super) struct Look {
     pub(super) is_upper: bool,
     /// There are layers below with which it may merge.
     pub(super) more: bool,
+    /// There are layers below to which a mark may lead.
+    pub(super) marked: bool,
     pub(super) xattr_whiteouts: bool,
     pub(super) permissions: Option<Permissions>,
 }
 
 /// Looks at a name in one layer. Marks are read in the upper, and in lowers that have others below
-/// (`more`): the bottom one can't merge with anything.
+/// (`marked`): those of the bottom one can't mean anything.
 pub(super) fn probe(dir: &OwnedFd, name: &OsStr, look: Look) -> Result<Probe> {
-    let Look { is_upper, more, xattr_whiteouts, permissions } = look;
+    let Look { is_upper, more, marked, xattr_whiteouts, permissions } = look;
     let mut stat = match sys::stat::stat_at_unsynced(dir, name) {
         Ok(stat) => stat,
         Err(Errno::ENOENT) if more => return dot_whiteout(dir, name),
@@ -515,7 +524,7 @@ pub(super) fn probe(dir: &OwnedFd, name: &OsStr, look: Look) -> Result<Probe> {
     let looks_like_whiteout = stat.is_file() && name.as_bytes().starts_with(marks::DOT_WH);
     let wants_marks = looks_like_whiteout
         || is_upper
-        || more && (stat.is_file() || stat.is_dir()) && !stat.mount_root;
+        || marked && (stat.is_file() || stat.is_dir()) && !stat.mount_root;
     let marks = if wants_marks {
         Marks::read(xattr::Target::At(dir.as_fd(), name))?
     } else {

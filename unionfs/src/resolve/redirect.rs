@@ -44,6 +44,7 @@ pub(super) fn descend(core: &Core, layer: u16, path: &mut Vec<u8>) -> Result<Des
         let look = Look {
             is_upper: false,
             more: true,
+            marked: true,
             xattr_whiteouts: false,
             permissions: lower.permissions(),
         };
