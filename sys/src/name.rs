@@ -204,6 +204,14 @@ pub fn utimens_at(dir: impl AsFd, name: &OsStr, atime: SetTime, mtime: SetTime) 
     Errno::result(r).map(drop)
 }
 
+/// Sets the size of the file behind a descriptor as truncate(2) does by a path, for which file
+/// systems may leave the times of a file that keeps its size.
+pub fn truncate_by_path(fd: impl AsFd, size: u64) -> Result<()> {
+    let path = cstr(OsStr::new(&crate::openat::proc_path(&fd)))?;
+    // SAFETY: the path is NUL-terminated and outlives the call.
+    Errno::result(unsafe { libc::truncate64(path.as_ptr(), size as i64) }).map(drop)
+}
+
 /// Sets the size of the file behind a writable descriptor.
 pub fn truncate(fd: impl AsFd, size: u64) -> Result<()> {
     // SAFETY: ftruncate takes no pointer.

@@ -49,13 +49,6 @@ impl Union {
         // The kernel asks for privileges to be dropped, and for nothing else (FATTR_KILL_SUIDGID, which
         // fuser doesn't pass on): a write follows.
         let only_privileges = change.is_empty();
-        let is_same_size = match change.size {
-            // Size 0 may come from O_TRUNC, which FUSE doesn't tell apart.
-            Some(size) if size > 0 && !change.by_handle && inode.place.read().has_upper() => {
-                self.core.stat(&inode)?.size == size
-            }
-            _ => false,
-        };
         let need = match change.size {
             Some(0) => Need::Truncated,
             Some(_) => Need::Data,
@@ -64,10 +57,13 @@ impl Union {
         ensure_upper(&self.core, &inode, need)?;
         let upper = self.core.stack.upper()?;
         if let Some(size) = change.size {
-            // truncate(2) to the size that a file of the upper has changes no time, while ftruncate(2)
-            // does, and so does overlayfs for a lower file.
-            if !is_same_size {
-                sys::name::truncate(self.core.writer(&inode)?, size)?;
+            let fd = self.core.writer(&inode)?;
+            // What happens to the times of a file that keeps its size is up to the upper's file
+            // system. Size 0 may come from O_TRUNC, which FUSE doesn't tell apart and which sets them.
+            if change.by_handle || size == 0 {
+                sys::name::truncate(fd, size)?;
+            } else {
+                sys::name::truncate_by_path(fd, size)?;
             }
             if caller.uid != UnionId(0) {
                 self.clear_suid_sgid(&inode)?;
