@@ -13,6 +13,7 @@
 //! | [`copy`] | reflink, `copy_file_range`, holes, `fallocate`, file flags |
 //! | [`name`] | `renameat2`, `linkat`, `mknodat`, `fchmodat`, `utimensat` |
 //! | [`handle`] | `name_to_handle_at` |
+//! | [`map`] | shared mappings of files, for reading |
 //! | [`mount`] | mounting, the new mount API, `pivot_root` |
 //! | [`process`] | `fork`, `clone3`, pidfds, inherited descriptors |
 //! | [`caps`] | the capability sets of the calling thread |
@@ -29,6 +30,7 @@ pub mod caps;
 pub mod copy;
 pub mod getdents;
 pub mod handle;
+pub mod map;
 pub mod mount;
 pub mod name;
 pub mod net;

@@ -204,10 +204,7 @@ both! {
         u.remount();
         assert_eq!(get(&u.path("f")), "");
     }
-}
 
-only_ours! {
-    /// The kernel shows the old data to such a descriptor for ever.
     fn a_descriptor_from_before_the_copy_up_sees_new_data(fs) {
         let u = Union::on(fs).layer("f f \"old\"").mount();
         let reader = open(&u.path("f"), libc::O_RDONLY);
@@ -217,7 +214,9 @@ only_ours! {
         reader.read_exact_at(&mut seen, 0).expect("read");
         assert_eq!(&seen, b"new");
     }
+}
 
+only_ours! {
     /// The kernel copies up when it opens.
     fn opening_for_writing_without_writing_copies_nothing(fs) {
         let u = Union::on(fs).layer("f f \"x\"").mount();

@@ -104,6 +104,18 @@ fn an_upper_of_a_kernel_mount_becomes_our_lower() {
 }
 
 both! {
+    /// As a kernel's upper layer does when it becomes a lower one.
+    fn marks_in_a_directory_of_one_layer_lead_to_the_layers_below(fs) {
+        let with = Union::on(fs).layer("f new/f hole=100000\nd new/d").layer("f f size=100000\nf d/g \"g\"");
+        let top = with.layers().lowers[0].join("new");
+        set_xattr(&top.join("f"), "trusted.overlay.metacopy", b"").expect("mark");
+        set_xattr(&top.join("f"), "trusted.overlay.redirect", b"/f").expect("redirect");
+        set_xattr(&top.join("d"), "trusted.overlay.redirect", b"/d").expect("redirect");
+        let u = with.option("redirect_dir=on").option("metacopy=on").mount();
+        assert!(std::fs::read(u.path("new/f")).expect("read") == support::tree::pattern(100_000));
+        assert_eq!(list(&u.path("new/d")), ["g"]);
+    }
+
     /// Layers unpacked without privileges mark whiteouts by attributes (Linux 6.7).
     fn whiteouts_made_of_attributes_hide(fs) {
         let top = "d d x:trusted.overlay.opaque=x\nf d/a \"\" x:trusted.overlay.whiteout=y\nf d/c \"c\"";
@@ -140,6 +152,35 @@ both! {
             assert_eq!((get(&over.path("a")), list(&over.path("d"))), ("ab".into(), vec![]));
             assert_eq!((get(&below.path("a")), get(&below.path("d/f"))), ("a".into(), "f".into()));
         }
+    }
+
+    /// After two colons (Linux 6.5).
+    fn data_only_layers_give_data_and_no_names(fs) {
+        let with = Union::on(fs).layer("f f hole=100000").layer("f blobs/f size=100000");
+        // The layers that the builder has laid out, and the second as one for data.
+        let [top, data] = [0, 1].map(|n| with.layers().lowers[n].clone());
+        set_xattr(&top.join("f"), "trusted.overlay.metacopy", b"").expect("mark");
+        set_xattr(&top.join("f"), "trusted.overlay.redirect", b"/blobs/f").expect("redirect");
+        let over = Union::on(fs).lower_at(&top).lower_at("".as_ref()).lower_at(&data);
+        let u = over.option("redirect_dir=on").option("metacopy=on").mount();
+        assert_eq!(list(u.root()), ["f"]);
+        assert!(std::fs::read(u.path("f")).expect("read") == support::tree::pattern(100_000));
+        append(&u.path("f"), "end");
+        assert_eq!(stat(&u.path("f")).size, 100_003);
+    }
+
+    /// What a crash may have left incomplete isn't used by mistake.
+    fn a_volatile_mount_is_marked_and_not_mounted_again(fs) {
+        let mut u = Union::on(fs).layer("f f \"x\"").option("volatile").mount();
+        append(&u.path("f"), "y");
+        let mark = u.work("work/incompat/volatile");
+        assert!(mark.exists(), "the kernel's mark");
+        u.unmount();
+        let again = support::Mounted::new(fs, u.layers(), u.root());
+        assert!(again.is_err(), "it may be incomplete");
+        shell(&u.work("work"), "rm -r incompat");
+        u.mount();
+        assert_eq!(get(&u.path("f")), "xy");
     }
 }
 
