@@ -1,10 +1,8 @@
 //! The merged listing of one directory, with cookies that stay valid while it changes.
 
-use std::borrow::Borrow;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 
 use indexmap::IndexMap;
-use smallvec::SmallVec;
 
 /// Position in a listing: larger than 0, never used again for another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,13 +35,47 @@ pub struct Entry {
     /// Without the upper a lower layer would show something here.
     pub below: bool,
     /// Which lowers of the directory hold a part: all that merge for a directory, one for others.
-    pub lowers: SmallVec<[u16; 2]>,
+    pub lowers: Slots,
+}
+
+/// Indices of lowers of a directory: nearly always none or one, so that more cost a box.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    first: Option<u16>,
+    #[expect(clippy::box_collection, reason = "one pointer in each entry instead of three words")]
+    more: Option<Box<Vec<u16>>>,
+}
+
+impl Slots {
+    /// Makes a list of one.
+    pub fn one(slot: u16) -> Slots {
+        Slots { first: Some(slot), more: None }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Whether a lower is among them.
+    pub fn contains(&self, slot: u16) -> bool {
+        self.first == Some(slot) || self.more.as_ref().is_some_and(|m| m.contains(&slot))
+    }
+
+    /// Adds one at the end.
+    pub fn push(&mut self, slot: u16) {
+        if self.first.is_none() {
+            self.first = Some(slot);
+        } else {
+            self.more.get_or_insert_default().push(slot);
+        }
+    }
 }
 
 /// All names of a directory in a fixed order; new ones come last.
 #[derive(Debug, Default)]
 pub struct Listing {
-    entries: IndexMap<OsString, Entry>,
+    entries: IndexMap<Box<OsStr>, Entry>,
     last: u64,
     present: usize,
 }
@@ -81,7 +113,12 @@ impl Listing {
         self.present += usize::from(entry.seen == Seen::Present);
         self.last += 1;
         entry.cookie = Cookie(self.last);
-        self.entries.insert(name.to_os_string(), entry);
+        self.entries.insert(name.into(), entry);
+    }
+
+    /// Gives back room that was reserved while it grew.
+    pub fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
     }
 
     /// Changes what is known of a name, if anything is.
@@ -109,12 +146,12 @@ impl Listing {
         rest.into_iter()
             .flat_map(|s| s.iter())
             .filter(|(_, e)| e.seen == Seen::Present)
-            .map(|(n, e)| (n.borrow(), e))
+            .map(|(n, e)| (&**n, e))
     }
 
     /// Returns every known name, hidden ones included.
     pub fn all(&self) -> impl Iterator<Item = (&OsStr, &Entry)> {
-        self.entries.iter().map(|(n, e)| (n.as_os_str(), e))
+        self.entries.iter().map(|(n, e)| (&**n, e))
     }
 }
 
@@ -130,8 +167,19 @@ mod tests {
             number: 9,
             in_upper: true,
             below: false,
-            lowers: SmallVec::new(),
+            lowers: Slots::default(),
         }
+    }
+
+    #[test]
+    fn slots_keep_their_order() {
+        let mut s = Slots::default();
+        assert!(s.is_empty());
+        for i in [3, 1, 7] {
+            s.push(i);
+        }
+        assert!(s.contains(3) && s.contains(7) && !s.contains(2) && !s.is_empty());
+        assert!(size_of::<Entry>() <= 40, "{}", size_of::<Entry>());
     }
 
     fn names(l: &Listing, after: u64) -> Vec<&str> {

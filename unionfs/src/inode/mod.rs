@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use sys::{Errno, Result};
 
 pub use self::core::{Core, Options};
-pub use listing::{Cookie, Entry, Listing, Seen};
+pub use listing::{Cookie, Entry, Listing, Seen, Slots};
 pub use number::{Ino, ROOT};
 
 use crate::layer::LowerRef;
@@ -271,5 +271,16 @@ impl Place {
             self.lowers = Lowers::Refs(self.lower_refs()?);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inode_is_small() {
+        // A million of them are known after a walk over a large tree.
+        assert!(size_of::<Inode>() <= 176, "{} bytes", size_of::<Inode>());
     }
 }

@@ -2,14 +2,13 @@
 
 use std::ffi::OsStr;
 
-use smallvec::SmallVec;
 use sys::Errno;
 use sys::stat::Stat;
 
 use super::Union;
 use crate::copyup::{Need, ensure_upper};
 use crate::error::Result;
-use crate::inode::{Cookie, Entry, InUpper, Ino, Name, Seen};
+use crate::inode::{Cookie, Entry, InUpper, Ino, Name, Seen, Slots};
 use crate::layer::{Over, marks};
 use crate::resolve;
 
@@ -57,7 +56,7 @@ impl Union {
                 number: inode.number,
                 in_upper: true,
                 below: standing.below,
-                lowers: SmallVec::new(),
+                lowers: Slots::default(),
             },
         )?;
         if inode.number != resolve::number_of(&self.core, &self.core.stat_upper(&inode)?) {

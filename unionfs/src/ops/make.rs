@@ -5,14 +5,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use sys::stat::Stat;
 use sys::{Errno, xattr};
 
 use super::{Caller, Union};
 use crate::copyup::{Need, Staged, ensure_upper};
 use crate::error::Result;
-use crate::inode::{Cookie, DirMeta, Entry, InUpper, Ino, Inode, Listing, Lowers, Seen};
+use crate::inode::{Cookie, DirMeta, Entry, InUpper, Ino, Inode, Listing, Lowers, Seen, Slots};
 use crate::layer::{Over, Spot, UpperLayer, acl, marks};
 use crate::resolve::{self, Found, Standing};
 
@@ -133,7 +132,7 @@ impl Union {
             number: inode.number,
             in_upper: true,
             below: standing.below,
-            lowers: SmallVec::new(),
+            lowers: Slots::default(),
         };
         self.list_present(parent, name, entry)?;
         Ok((inode, stat))

@@ -9,7 +9,7 @@ use sys::Errno;
 use super::Union;
 use crate::copyup::{Need, add_nlink_diff, ensure_upper};
 use crate::error::Result;
-use crate::inode::{InUpper, Ino, Inode, Place, Seen};
+use crate::inode::{InUpper, Ino, Inode, Place, Seen, Slots};
 use crate::resolve::{self, Standing, listing};
 
 impl Union {
@@ -137,7 +137,7 @@ impl Union {
             l.update(name, |e| {
                 e.seen = if before.below { Seen::Whiteout } else { Seen::Gone };
                 e.in_upper = false;
-                e.lowers.clear();
+                e.lowers = Slots::default();
             });
         })
     }

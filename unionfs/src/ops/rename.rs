@@ -4,13 +4,12 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use sys::Errno;
 
 use super::Union;
 use crate::copyup::{Need, ensure_name, ensure_upper};
 use crate::error::{Result, best_effort};
-use crate::inode::{Cookie, Entry, Ino, Inode, Name, Place, Seen};
+use crate::inode::{Cookie, Entry, Ino, Inode, Name, Place, Seen, Slots};
 use crate::layer::marks::Whiteouts;
 use crate::layer::tree::remove_tree;
 use crate::layer::{Over, Spot, marks};
@@ -313,7 +312,7 @@ impl Union {
             number: moved.number,
             in_upper: true,
             below: to.standing.below,
-            lowers: SmallVec::new(),
+            lowers: Slots::default(),
         };
         self.list_present(&to.parent, to.name, entry)
     }

@@ -7,10 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
 use sys::{Errno, Result, getdents, xattr};
 
-use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, index};
+use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, Slots, index};
 use crate::layer::marks::{self, Marks, Opaque};
 
 /// One name as one layer has it.
@@ -81,6 +80,7 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
         let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
         merge.lower(i as u16, layer);
     }
+    merge.listing.shrink();
     Ok(Some(merge.listing))
 }
 
@@ -239,8 +239,7 @@ impl Merge {
             let merges = raw.kind == libc::DT_DIR && !self.closed.contains(&raw.name);
             match self.listing.get(&raw.name) {
                 None => {
-                    let entry =
-                        Entry { below: true, lowers: SmallVec::from_elem(index, 1), ..blank(&raw) };
+                    let entry = Entry { below: true, lowers: Slots::one(index), ..blank(&raw) };
                     // Hidden by a whiteout of a lower above, or by nothing.
                     if !self.closed.contains(&raw.name) {
                         self.listing.put(&raw.name, entry);
@@ -275,6 +274,6 @@ fn blank(raw: &Raw) -> Entry {
         number: raw.number,
         in_upper: false,
         below: false,
-        lowers: SmallVec::new(),
+        lowers: Slots::default(),
     }
 }

@@ -7,13 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
 use sys::stat::Stat;
 use sys::{Errno, Result, xattr};
 
 use super::redirect::{self, Arrival};
 use super::{Found, Lookup, listing, number_of};
-use crate::inode::{Core, InUpper, Inode, Lowers, Seen, index};
+use crate::inode::{Core, InUpper, Inode, Lowers, Seen, Slots, index};
 use crate::layer::marks::{self, Links, Marks, Opaque};
 use crate::layer::{LowerRef, Permissions, Spot};
 
@@ -46,7 +45,7 @@ enum Where {
     /// All.
     Anywhere,
     /// The upper if the flag is set, and these lowers of the directory.
-    Only(bool, SmallVec<[u16; 2]>),
+    Only(bool, Slots),
     /// None: the name doesn't exist.
     Nowhere,
 }
@@ -200,7 +199,7 @@ fn walk(
     parent: &Arc<Inode>,
     name: &OsStr,
     look_in_upper: bool,
-    only: Option<&[u16]>,
+    only: Option<&Slots>,
 ) -> Lookup {
     let lowers = parent.place.read().lower_refs()?;
     let mut walk = Walk {
@@ -237,7 +236,7 @@ impl Walk<'_> {
         parent: &Arc<Inode>,
         lowers: &[LowerRef],
         name: &OsStr,
-        only: Option<&[u16]>,
+        only: Option<&Slots>,
     ) -> Result<()> {
         let mut name = name.to_os_string();
         let mut only = only;
@@ -256,7 +255,7 @@ impl Walk<'_> {
                     only_natural = false;
                 }
                 None if at.barrier => continue,
-                None if !self.metacopy && only.is_some_and(|o| !o.contains(&(i as u16))) => {
+                None if !self.metacopy && only.is_some_and(|o| !o.contains(i as u16)) => {
                     continue;
                 }
                 None => {}
