@@ -1,14 +1,19 @@
 //! What the two FUSE daemons share, in the order in which a daemon lives: [`ready`] detaches it,
 //! [`mount`] opens `/dev/fuse` and mounts, [`serve`] answers until the mount is gone, [`signals`]
-//! ends it cleanly.
+//! ends it cleanly. A daemon that must not break its users has a supervisor that holds the connection
+//! ([`supervise`]), and workers that go on where another one was killed ([`reattach`]).
 #![forbid(unsafe_code)]
 
 pub mod logger;
 pub mod mount;
 pub mod ready;
+pub mod reattach;
 pub mod serve;
 pub mod signals;
+pub mod supervise;
 
 pub use mount::{Mount, MountError, MountPoint, MountRequest};
 pub use ready::Ready;
-pub use serve::{ServeOptions, serve};
+pub use reattach::{Connection, Resume};
+pub use serve::{ServeOptions, serve, serve_connection};
+pub use supervise::{Upgrade, supervise};

@@ -207,6 +207,23 @@ impl Place {
         &self.path
     }
 
+    /// Returns the place of a mount of ours by its identity, without looking at the mount, which may
+    /// have nobody to answer; `None` if it is gone.
+    pub fn again(id: u64) -> Option<Place> {
+        let info = std::fs::read("/proc/self/mountinfo").ok()?;
+        let path = info.split(|&b| b == b'\n').find_map(|line| {
+            let mut fields = line.split(|&b| b == b' ');
+            let theirs: u64 = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+            if theirs == id { unescape_octal(fields.nth(3)?).into() } else { None }
+        })?;
+        Some(Place { path: OsString::from_vec(path).into(), id })
+    }
+
+    /// Returns the mount's identity; 0 where it isn't known.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Unmounts this mount if it is still the topmost at its path; lazily where it is in use.
     ///
     /// # Errors
@@ -413,5 +430,12 @@ mod tests {
     fn the_root_is_a_mount() {
         assert!(top_mount(Path::new("/")).is_some());
         assert_eq!(top_mount(Path::new("/no/such/mount")), None);
+    }
+
+    #[test]
+    fn a_mount_is_found_by_its_identity() {
+        let root = top_mount(Path::new("/")).unwrap();
+        assert_eq!(Place::again(root).unwrap().path(), Path::new("/"));
+        assert!(Place::again(u64::MAX).is_none());
     }
 }

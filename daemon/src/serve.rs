@@ -1,13 +1,13 @@
 //! Answers the kernel until the mount is gone, whoever unmounts it.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use fuser::{Config, Filesystem, Notifier, Session, SessionACL};
 
 use crate::mount::{Mount, Place};
 use crate::ready::Ready;
+use crate::reattach::Connection;
 use crate::signals::{Request, Signals};
 
 /// How long a daemon that was asked to end waits for users of a mount that was busy, before it
@@ -37,7 +37,9 @@ pub struct ServeOptions {
 pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io::Result<()> {
     let signals = Signals::block()?;
     let (fd, place) = mount.into_parts();
-    let served = start(fs, fd, &place, signals, options);
+    let config = config(&options);
+    let served = Session::from_fd(fs, fd, SessionACL::All, config)
+        .and_then(|session| run(session, &place, signals, options));
     if served.is_err()
         && let Some(place) = &place
         && let Err(e) = place.unmount()
@@ -47,16 +49,35 @@ pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io:
     served
 }
 
-fn start<FS: Filesystem>(
+/// As [`serve`], as a worker whose supervisor holds the connection: it unmounts what can't be served.
+///
+/// # Preconditions
+/// The process has one thread.
+///
+/// # Errors
+/// The connection is gone, or a thread can't be started.
+pub fn serve_connection<FS: Filesystem>(
     fs: FS,
-    fd: OwnedFd,
+    connection: Connection,
+    options: ServeOptions,
+) -> io::Result<()> {
+    let signals = Signals::block()?;
+    let (session, place) = connection.session(fs, config(&options))?;
+    run(session, &place, signals, options)
+}
+
+fn config(options: &ServeOptions) -> Config {
+    let mut config = Config::default();
+    config.n_threads = Some(options.threads.max(1));
+    config
+}
+
+fn run<FS: Filesystem>(
+    session: Session<FS>,
     place: &Option<Place>,
     signals: Signals,
     options: ServeOptions,
 ) -> io::Result<()> {
-    let mut config = Config::default();
-    config.n_threads = Some(options.threads.max(1));
-    let session = Session::from_fd(fs, fd, SessionACL::All, config)?;
     (options.started)(session.notifier())?;
     let for_signals = place.clone();
     std::thread::Builder::new()

@@ -41,3 +41,64 @@ impl Signals {
         })
     }
 }
+
+/// The signals of a supervisor, blocked in its one thread.
+#[derive(Debug)]
+pub struct Watch {
+    all: SigSet,
+    /// Those that are of no concern to a worker.
+    own: SigSet,
+}
+
+/// What a supervisor has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Let the worker unmount and end.
+    End,
+    /// Let the worker print statistics.
+    Statistics,
+    /// Become the program that is installed now.
+    Upgrade,
+    /// Look after the worker.
+    WorkerEnded,
+}
+
+impl Watch {
+    /// Blocks a daemon's signals and those of a supervisor. SIGUSR2 does no harm from then on, in
+    /// workers too; that it is ignored is how one can tell a supervisor.
+    ///
+    /// # Errors
+    /// What `pthread_sigmask(3)` answers.
+    pub fn block() -> nix::Result<Watch> {
+        let mut all = Signals::block()?.0;
+        let mut own = SigSet::empty();
+        for s in [Signal::SIGCHLD, Signal::SIGUSR2] {
+            all.add(s);
+            own.add(s);
+        }
+        own.thread_block()?;
+        sys::process::ignore_signal(Signal::SIGUSR2)?;
+        Ok(Watch { all, own })
+    }
+
+    /// Unblocks what a worker doesn't take; its other signals stay blocked until it takes them.
+    ///
+    /// # Errors
+    /// What `pthread_sigmask(3)` answers.
+    pub fn release(&self) -> nix::Result<()> {
+        self.own.thread_unblock()
+    }
+
+    /// Waits for the next signal.
+    ///
+    /// # Errors
+    /// What `sigwait(3)` answers.
+    pub fn wait(&self) -> nix::Result<Event> {
+        Ok(match self.all.wait()? {
+            Signal::SIGCHLD => Event::WorkerEnded,
+            Signal::SIGUSR1 => Event::Statistics,
+            Signal::SIGUSR2 => Event::Upgrade,
+            _ => Event::End,
+        })
+    }
+}

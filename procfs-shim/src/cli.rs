@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::verbs::Verb;
+
 /// Show /proc and /sys files as the reader's own container sees them.
 ///
 /// Serves proc/{meminfo,cpuinfo,stat,uptime,loadavg,swaps,diskstats,pressure/*} and
@@ -15,6 +17,9 @@ use clap::Parser;
     name = "procfs-shim",
     version,
     disable_version_flag = true,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 fine, 1 can't start or the connection broke, 2 wrong usage."
 )]
 pub struct Args {
@@ -75,6 +80,10 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub ready_fd: Option<i32>,
 
+    /// Take over a connection from before an upgrade
+    #[arg(long, hide = true, value_name = "FD,FD,ID")]
+    pub resume: Option<String>,
+
     /// Print the version
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -108,6 +117,10 @@ pub struct Args {
     pub enable_psi_poll: bool,
 
     /// Where to mount: a directory, or /dev/fd/N for a descriptor of /dev/fuse that is mounted
-    #[arg(value_name = "MOUNTPOINT")]
-    pub mountpoint: OsString,
+    #[arg(value_name = "MOUNTPOINT", required = true)]
+    pub mountpoint: Option<OsString>,
+
+    /// Something else than serving
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
 }

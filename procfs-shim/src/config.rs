@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use daemon::{MountPoint, MountRequest};
+use daemon::{MountPoint, MountRequest, Resume};
 
 use crate::cgroup::NanoCpus;
 use crate::cli::Args;
@@ -53,6 +53,8 @@ pub struct Config {
     pub threads: usize,
     /// Where to write the process number.
     pub pidfile: Option<PathBuf>,
+    /// The connection to take over, after an upgrade.
+    pub resume: Option<Resume>,
 }
 
 impl Config {
@@ -62,7 +64,10 @@ impl Config {
     /// [`StartError::Usage`] names the option.
     pub fn new(args: Args) -> Result<Config, StartError> {
         refuse(&args)?;
+        let resume = args.resume.as_deref().map(resume).transpose()?;
         let style = match args.ready_fd {
+            // Before the upgrade, it was detached and announced already.
+            _ if resume.is_some() => Style::Foreground,
             Some(fd) => Style::Announced(fd),
             None if args.foreground || args.debug => Style::Foreground,
             None => Style::Detached,
@@ -84,6 +89,7 @@ impl Config {
             rules: rules(&args)?,
             threads: args.threads.unwrap_or(threads).clamp(1, 64),
             pidfile: args.pidfile,
+            resume,
         })
     }
 }
@@ -119,6 +125,23 @@ fn rules(args: &Args) -> Result<Rules, StartError> {
             numbering: if args.renumber_cpus { Numbering::FromZero } else { Numbering::Kernel },
         },
     })
+}
+
+fn resume(text: &str) -> Result<Resume, StartError> {
+    let read = || {
+        let mut parts = text.split(',');
+        let device = parts.next()?.parse().ok()?;
+        let greeting = parts.next()?.parse().ok()?;
+        let mount = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(Resume { device, greeting, mount })
+    };
+    let wrong = || usage(format!("--resume {text}: it is for upgrades only"));
+    read().ok_or_else(wrong)
+}
+
+/// Writes what [`resume`] reads.
+pub fn resume_argument(resume: Resume) -> String {
+    format!("--resume={},{},{}", resume.device, resume.greeting, resume.mount)
 }
 
 /// Reads a size in bytes, or with a suffix for powers of 1024.
@@ -159,10 +182,13 @@ fn cpus(text: &str) -> Result<NanoCpus, StartError> {
 }
 
 fn mount(args: &Args) -> Result<MountRequest, StartError> {
+    let Some(mountpoint) = &args.mountpoint else {
+        return Err(usage("no MOUNTPOINT: give a directory to mount on"));
+    };
     let mut request = MountRequest {
         source: "procfs-shim".into(),
         subtype: "procfs-shim".into(),
-        at: MountPoint::parse(&args.mountpoint),
+        at: MountPoint::parse(mountpoint),
         // Containers run as other users; an unprivileged user has to be allowed to let them in
         // (`user_allow_other` in fuse.conf), and asks for it by `-o allow_other`.
         allow_other: sys::process::has_capability(sys::process::CAP_SYS_ADMIN),
@@ -236,6 +262,16 @@ mod tests {
             assert!(why.starts_with(refused), "{why}");
         }
         assert!(matches!(config(&["-o", "nonsense", "/m"]), Err(StartError::Usage(_))));
+    }
+
+    #[test]
+    fn what_is_resumed_is_read_as_it_was_written() {
+        let before = Resume { device: 5, greeting: 7, mount: 99 };
+        let args = [resume_argument(before), "--ready-fd=9".into(), "/m".into()];
+        let config = config(&args.each_ref().map(String::as_str)).unwrap();
+        assert_eq!(config.resume, Some(before));
+        assert_eq!(config.style, Style::Foreground);
+        assert!(resume("5,7").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`], [`config`] | what the user typed, and what was meant |
+//! | [`verbs`] | what it does besides serving |
 //! | [`transport`] | mount and answer the kernel; the only room that names `fuser` |
 //! | [`files`] | one table: path -> pure renderer -> fallback |
 //! | [`view`] | what a reader may see: container, memory, processors, time, load |
@@ -23,16 +24,18 @@ pub mod files;
 pub mod host;
 mod logger;
 pub mod transport;
+pub mod verbs;
 pub mod view;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use daemon::Ready;
 use daemon::ready::{Detached, detach};
+use daemon::{MountPoint, Ready, Resume};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -40,6 +43,7 @@ use cgroup::{Controller, Hierarchy};
 use config::{Config, Style, Subject};
 use error::{ReadError, StartError};
 use host::Host;
+use host::process::{Pid, Processes, StartTime};
 use view::Views;
 
 /// Runs the program with `args` (the first is the name it was called by) and returns its exit code.
@@ -48,7 +52,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(args) => args,
         Err(e) => return explain(&e),
     };
-    let outcome = Config::new(args).and_then(|config| start(&config));
+    let outcome = match &args.verb {
+        Some(verb) => verbs::run(verb),
+        None => Config::new(args).and_then(|config| start(&config)),
+    };
     outcome.unwrap_or_else(|e| {
         logger::start(log::LevelFilter::Warn);
         log::error!("{e}");
@@ -98,34 +105,73 @@ fn start(config: &Config) -> Result<ExitCode, StartError> {
         }
     };
     let lock = config.pidfile.as_deref().map(pidfile).transpose()?;
-    let views = views(config)?;
-    transport::serve(views, &config.mount, config.threads, ready)?;
-    drop(lock);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Finds the machine's files and hierarchies, and says which figures can't be told apart from the
-/// machine's.
-fn views(config: &Config) -> Result<Views, StartError> {
     let failed = |e: ReadError| StartError::Failed(e.to_string());
     if let Err(e) = sys::process::raise_nofile_limit() {
         log::debug!("raise the limit of open files: {}", e.desc());
     }
-    let host = Host::open(Path::new("/")).map_err(failed)?;
+    // Opened before anything can be bound over them: a worker that takes over must not wait for
+    // itself.
+    let mut host = Some(Host::open(Path::new("/")).map_err(failed)?);
+    let subject = pinned(config.subject)?;
+    let connection = transport::connect(&config.mount, config.resume)?;
+    // Each worker is a process of its own, and finds the host here once.
+    let mut views = || host.take().map_or_else(|| Err(no_host()), |h| views(config, subject, h));
+    let code = match config.mount.at {
+        // Who gave us the descriptor is our supervisor, if it wants to be one, and expects one process.
+        MountPoint::Mounted(_) => {
+            transport::serve(views()?, connection, config.threads, ready).map(|()| 0)?
+        }
+        MountPoint::Path(_) => {
+            transport::supervise(&connection, config.threads, ready, upgraded, &mut views)?
+        }
+    };
+    drop(lock);
+    Ok(ExitCode::from(code))
+}
+
+fn no_host() -> StartError {
+    StartError::Failed("a worker was started twice in one process".into())
+}
+
+/// Adds the start of the container's init where it isn't given, so that no later process that gets its
+/// number is taken for it.
+fn pinned(subject: Subject) -> Result<Subject, StartError> {
+    let Subject::Init(pid, None) = subject else { return Ok(subject) };
+    let start = || Processes::open(Path::new("/proc"))?.get(pid)?.stat();
+    let stat = start().map_err(|e| no_init(pid, &e))?;
+    Ok(Subject::Init(pid, Some(StartTime(stat.start))))
+}
+
+fn no_init(pid: Pid, e: &ReadError) -> StartError {
+    StartError::Failed(format!(
+        "--init-pid {}: {e}: give the running container's first process",
+        pid.0
+    ))
+}
+
+/// Returns the arguments that this program was started with, for the one that goes on.
+fn upgraded(resume: Resume) -> Vec<CString> {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_else(|| "procfs-shim".into());
+    let resumed = OsString::from(config::resume_argument(resume));
+    let is_older = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"--resume=");
+    let rest = args.filter(|arg| !is_older(arg));
+    // The kernel gave us the arguments, so none has a NUL byte.
+    let c = |arg: OsString| CString::new(arg.into_vec()).ok();
+    [name, resumed].into_iter().chain(rest).filter_map(c).collect()
+}
+
+/// Finds the machine's hierarchies, and says which figures can't be told apart from the machine's.
+fn views(config: &Config, subject: Subject, host: Host) -> Result<Views, StartError> {
+    let failed = |e: ReadError| StartError::Failed(e.to_string());
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
         .map_err(|e| StartError::Failed(format!("read /proc/self/mountinfo: {e}")))?;
     let tree = Hierarchy::detect(&mountinfo, Path::new("/"));
     check(&tree, config)?;
-    match config.subject {
+    match subject {
         Subject::Reader => Views::by_reader(host, tree, config.rules).map_err(failed),
         Subject::Init(pid, start) => {
-            let gone = |e| {
-                StartError::Failed(format!(
-                    "--init-pid {}: {e}: give the running container's first process",
-                    pid.0
-                ))
-            };
-            Views::of_one(host, tree, config.rules, pid, start).map_err(gone)
+            Views::of_one(host, tree, config.rules, pid, start).map_err(|e| no_init(pid, &e))
         }
     }
 }

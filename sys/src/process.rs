@@ -165,6 +165,15 @@ pub fn inherited_fd(fd: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Lets the number of the descriptor `at` stand for what `with` stands for (`dup3(2)`); what it stood for
+/// is closed. The owner of `at` owns the new one.
+pub fn replace_fd(with: impl AsFd, at: impl AsFd) -> Result<()> {
+    let (with, at) = (with.as_fd().as_raw_fd(), at.as_fd().as_raw_fd());
+    // SAFETY: dup3 takes no pointer. Both numbers are open while they are borrowed, and `at` stays
+    // open under its owner, which closes it as before.
+    Errno::result(unsafe { libc::dup3(with, at, libc::O_CLOEXEC) }).map(drop)
+}
+
 /// Translates a process number of another pid namespace into the caller's own
 /// (`NS_GET_TGID_FROM_PIDNS` of ioctl_nsfs(2), Linux 6.12).
 ///
@@ -202,6 +211,14 @@ pub fn raise_nofile_limit() -> Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(hard)
+}
+
+/// Ignores a signal where it isn't blocked and waited for.
+pub fn ignore_signal(signal: nix::sys::signal::Signal) -> Result<()> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: to ignore a signal runs no code of ours.
+    unsafe { sigaction(signal, &ignore) }.map(drop)
 }
 
 /// Forgets the signals that wait to be unblocked.

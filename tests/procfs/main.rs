@@ -14,4 +14,5 @@ mod recording;
 mod rootless;
 mod seen;
 mod shim;
+mod survival;
 mod time;

@@ -87,6 +87,16 @@ impl Shim {
         self.dir.path()
     }
 
+    /// The number of the process that holds the mount.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_for_its_end(mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("wait for the daemon")
+    }
+
     /// A file of the mount.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -7,7 +7,7 @@ use crate::source::{Source, line_number, sources, words};
 /// rooms after it.
 const ROOMS: [(&str, &[&str]); 3] = [
     ("unionfs", &["transport", "ops", "resolve", "copyup", "inode", "layer"]),
-    ("procfs-shim", &["transport", "files", "view", "cgroup", "host"]),
+    ("procfs-shim", &["verbs", "transport", "files", "view", "cgroup", "host"]),
     ("runner", &["cli", "plan", "launch", "rootfs", "cgroup", "store", "identity", "spec"]),
 ];
 

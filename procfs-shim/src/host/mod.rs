@@ -106,6 +106,7 @@ pub struct Host {
     root: PathBuf,
     files: Vec<Result<HeldFile, ReadError>>,
     processes: process::Processes,
+    cpus: Result<Arc<sysfs::CpuDirectory>, ReadError>,
     meminfo: Mutex<Option<(Instant, Arc<HostMeminfo>)>>,
     btime: Mutex<Option<(Instant, u64)>>,
 }
@@ -122,6 +123,7 @@ impl Host {
             root: root.to_path_buf(),
             files: HostFile::ALL.into_iter().map(held).collect(),
             processes: process::Processes::open(&root.join("proc"))?,
+            cpus: sysfs::CpuDirectory::open(root).map(Arc::new),
             meminfo: Mutex::default(),
             btime: Mutex::default(),
         })
@@ -191,12 +193,12 @@ impl Host {
         &self.processes
     }
 
-    /// Opens the machine's /sys/devices/system/cpu.
+    /// The machine's /sys/devices/system/cpu.
     ///
     /// # Errors
     /// There is none.
-    pub fn cpu_directory(&self) -> Result<sysfs::CpuDirectory, ReadError> {
-        sysfs::CpuDirectory::open(&self.root)
+    pub fn cpu_directory(&self) -> Result<Arc<sysfs::CpuDirectory>, ReadError> {
+        self.cpus.clone()
     }
 
     /// Whether the machine has a file.

@@ -215,9 +215,12 @@ pub(super) fn attributes_of(ino: INodeNo, kind: FileType, mode: u16) -> FileAttr
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Readers of one directory don't wait for each other. An old kernel may lack it.
-        if let Err(missing) = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS) {
-            log::debug!("the kernel doesn't offer {missing:?}");
+        // Readers of one directory don't wait for each other, and no reader waits for ever for a worker
+        // that was killed. An old kernel may lack both.
+        for wanted in [InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_HAS_RESEND] {
+            if let Err(missing) = config.add_capabilities(wanted) {
+                log::debug!("the kernel doesn't offer {missing:?}");
+            }
         }
         let views = self.views.clone();
         std::thread::Builder::new().name("load".into()).spawn(move || {

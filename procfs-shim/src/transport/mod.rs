@@ -7,4 +7,4 @@ mod sizes;
 mod sysfs;
 mod tree;
 
-pub use session::serve;
+pub use session::{connect, serve, supervise};

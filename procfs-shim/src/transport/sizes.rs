@@ -6,7 +6,7 @@
 //! readers, whose content may be longer: before the next one gets its file, the size is set right
 //! again. A thread does it, as the kernel may make it wait for a page that a server is to fill.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -37,10 +37,10 @@ struct Size {
 /// A wish for a size, and where to tell that it is fulfilled.
 type Wish = (INodeNo, u64, Sender<()>);
 
-/// The sizes of all files of the table, by position.
+/// The sizes of all files of the table, by number.
 #[derive(Debug)]
 pub(super) struct Sizes {
-    sizes: Vec<Size>,
+    sizes: HashMap<u64, Size>,
     wishes: OnceLock<Sender<Wish>>,
 }
 
@@ -52,14 +52,15 @@ impl Sizes {
             let known = host.text(fallback).map_or(0, |text| text.len() as u64);
             ((known / PAGE + 2) | 1) * PAGE
         };
-        let size =
-            |bytes| Size { bytes, shrunk: AtomicBool::new(false), readers: Mutex::default() };
-        let sizes = tree.nodes().map(|n| size(n.file.map_or(0, |row| bytes(row.fallback))));
+        // A daemon before this one may have served readers of pages.
+        let size = |bytes| Size { bytes, shrunk: AtomicBool::new(true), readers: Mutex::default() };
+        let files = tree.nodes().filter_map(|n| Some((n.number.0, n.file?.fallback)));
+        let sizes = files.map(|(number, file)| (number, size(bytes(file))));
         Sizes { sizes: sizes.collect(), wishes: OnceLock::new() }
     }
 
     fn get(&self, ino: INodeNo) -> Option<&Size> {
-        self.sizes.get(usize::try_from(ino.0).ok()?.checked_sub(1)?)
+        self.sizes.get(&ino.0)
     }
 
     /// Returns the size of a file, 0 for a directory.

@@ -2,22 +2,27 @@
 //! are asked for.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use fuser::{FileAttr, FileType, INodeNo};
 
 use super::adapter::attributes_of;
+use super::tree::hash;
 use crate::error::ReadError;
 use crate::files::cpu_dir;
 use crate::host::cpulist::CpuId;
 use crate::host::sysfs::{CpuDirectory, Kind};
 use crate::view::cpu::CpuView;
 
-/// Inode numbers from here on are these nodes'.
-const FIRST: u64 = 1 << 32;
+/// Marks the inode numbers of these nodes; the other bits are made of the path.
+const IN_SYSFS: u64 = 1 << 62;
+
+/// Directories below each other that are searched for a node.
+const MOST_LEVELS: usize = 8;
 
 /// Which processors there are depends on who asks, and when.
 pub(super) const TTL: Duration = Duration::ZERO;
@@ -25,25 +30,38 @@ pub(super) const TTL: Duration = Duration::ZERO;
 /// The nodes asked for so far, by their paths on the machine.
 #[derive(Debug)]
 pub(super) struct Sysfs {
-    machine: CpuDirectory,
-    next: AtomicU64,
+    machine: Arc<CpuDirectory>,
     paths: DashMap<u64, PathBuf>,
-    numbers: DashMap<PathBuf, u64>,
 }
 
 /// An entry of a directory.
 pub(super) type Entry = (INodeNo, FileType, OsString);
 
 impl Sysfs {
-    pub(super) fn new(machine: CpuDirectory) -> Sysfs {
-        let next = AtomicU64::new(FIRST);
-        Sysfs { machine, next, paths: DashMap::new(), numbers: DashMap::new() }
+    pub(super) fn new(machine: Arc<CpuDirectory>) -> Sysfs {
+        Sysfs { machine, paths: DashMap::new() }
     }
 
     /// Returns the machine's path of a node; the directory itself has the empty one, under whatever
-    /// number the tree gave it.
+    /// number the tree gave it. A node that a daemon before this one was asked for is searched for.
     pub(super) fn path(&self, ino: INodeNo) -> Option<PathBuf> {
-        self.paths.get(&ino.0).map(|p| p.clone())
+        if ino.0 & IN_SYSFS == 0 {
+            return None;
+        }
+        let known = self.paths.get(&ino.0).map(|p| p.clone());
+        known.or_else(|| self.search(ino, Path::new(""), MOST_LEVELS))
+    }
+
+    fn search(&self, ino: INodeNo, at: &Path, levels: usize) -> Option<PathBuf> {
+        let below = self.machine.list(at).ok()?;
+        below.into_iter().find_map(|(name, kind)| {
+            let path = at.join(name);
+            if self.number(path.clone()) == ino {
+                return Some(path);
+            }
+            let deeper = kind == Kind::Directory && levels > 0;
+            deeper.then(|| self.search(ino, &path, levels - 1)).flatten()
+        })
     }
 
     /// Looks up a name in the directory at `parent`.
@@ -113,8 +131,7 @@ impl Sysfs {
     }
 
     fn number(&self, path: PathBuf) -> INodeNo {
-        let new = || self.next.fetch_add(1, Ordering::Relaxed);
-        let number = *self.numbers.entry(path.clone()).or_insert_with(new);
+        let number = hash(path.as_os_str().as_bytes()) & (IN_SYSFS - 1) | IN_SYSFS;
         self.paths.entry(number).or_insert(path);
         INodeNo(number)
     }

@@ -1,0 +1,161 @@
+//! Workers that are killed, and programs that are replaced, under readers that notice nothing.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::privilege::Missing;
+use support::require;
+
+use crate::seen::{fuse, no_args};
+use crate::shim::{PROGRAM, Shim};
+
+/// Readers at the same time.
+const READERS: usize = 50;
+
+/// Workers killed one after the other.
+const KILLS: usize = 15;
+
+/// Says what is missing for unanswered requests to come again.
+fn resend() -> Result<(), Missing> {
+    fuse()?;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut parts = release.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if version >= (6, 9) {
+        return Ok(());
+    }
+    Err(Missing::Kernel("FUSE hands out no request again before Linux 6.9".into()))
+}
+
+/// The number of the running worker, once there is one that isn't among `old`.
+fn next_worker(supervisor: i32, old: &BTreeSet<i32>) -> i32 {
+    let path = format!("/proc/{supervisor}/task/{supervisor}/children");
+    loop {
+        let children = std::fs::read_to_string(&path).expect("the supervisor lives");
+        let pids = children.split_ascii_whitespace().filter_map(|p| p.parse().ok());
+        if let Some(pid) = pids.into_iter().find(|pid| !old.contains(pid)) {
+            return pid;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until `count` more reads are done, so that the new worker has work when it is killed.
+fn reads(done: &AtomicU64, count: u64) {
+    let until = done.load(Ordering::Relaxed) + count;
+    while done.load(Ordering::Relaxed) < until {
+        std::thread::yield_now();
+    }
+}
+
+/// Reads files again and again in many threads while `disturb` runs; a read that fails or doesn't
+/// give a whole file is a panic.
+fn under_readers(shim: &Shim, disturb: impl FnOnce(&AtomicU64)) {
+    const FILES: [&str; 5] = [
+        "proc/meminfo",
+        "proc/stat",
+        "proc/uptime",
+        "sys/devices/system/cpu/online",
+        "sys/devices/system/cpu/cpu0/topology/core_id",
+    ];
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, done) = (&stop, &done);
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        for reader in 0..READERS {
+            let path = shim.file(FILES[reader % FILES.len()]);
+            scope.spawn(move || {
+                let _stop = Stop(stop);
+                while !stop.load(Ordering::Relaxed) {
+                    let text = std::fs::read_to_string(&path)
+                        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                    assert!(text.ends_with('\n'), "{}: {text:?}", path.display());
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let _stop = Stop(stop);
+        disturb(done);
+        reads(done, READERS as u64);
+    });
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_no_read_fails() {
+    require!("a_killed_worker_is_replaced_and_no_read_fails", resend());
+    let shim = Shim::start(&no_args());
+    let mut killed = BTreeSet::new();
+    under_readers(&shim, |done| {
+        for _ in 0..KILLS {
+            reads(done, 20);
+            let worker = next_worker(shim.pid(), &killed);
+            kill(Pid::from_raw(worker), Signal::SIGKILL).expect("kill the worker");
+            killed.insert(worker);
+        }
+    });
+    let said = shim.end();
+    assert_eq!(killed.len(), KILLS);
+    assert_eq!(said.matches("killed by SIGKILL").count(), KILLS, "{said}");
+}
+
+#[test]
+fn open_files_and_directories_survive_the_worker_that_opened_them() {
+    require!("open_files_and_directories_survive_the_worker", resend());
+    use std::io::{Read, Seek};
+    let shim = Shim::start(&no_args());
+    let open = |name: &str| std::fs::File::open(shim.file(name)).expect("open");
+    let names = ["proc/meminfo", "sys/devices/system/cpu/cpu0/topology/core_id"];
+    let mut files = names.map(open);
+    let mut directory = std::fs::read_dir(shim.file("sys/devices/system/cpu")).expect("open");
+    let worker = next_worker(shim.pid(), &BTreeSet::new());
+    kill(Pid::from_raw(worker), Signal::SIGKILL).expect("kill the worker");
+    for file in &mut files {
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("read on");
+        assert!(text.ends_with('\n'));
+        file.rewind().expect("rewind");
+        assert!(file.read_to_string(&mut text).expect("read again") > 0);
+    }
+    assert!(directory.all(|entry| entry.is_ok()));
+}
+
+#[test]
+fn the_program_is_replaced_in_place() {
+    require!("the_program_is_replaced_in_place", resend());
+    let shim = Shim::start(&no_args());
+    under_readers(&shim, |done| {
+        for _ in 0..3 {
+            let before = next_worker(shim.pid(), &BTreeSet::new());
+            let pid = shim.pid().to_string();
+            let out = Command::new(PROGRAM).args(["upgrade", &pid]).output().expect("run");
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            assert_ne!(next_worker(shim.pid(), &BTreeSet::from([before])), before);
+            reads(done, 100);
+        }
+    });
+    let asked = kill(Pid::from_raw(shim.pid()), Signal::SIGTERM);
+    asked.expect("ask it to end");
+    assert!(shim.wait_for_its_end().success());
+}
+
+#[test]
+fn the_worker_ends_with_its_supervisor() {
+    require!("the_worker_ends_with_its_supervisor", fuse());
+    let shim = Shim::start(&no_args());
+    let worker = next_worker(shim.pid(), &BTreeSet::new());
+    let pidfd = sys::process::pidfd_open(worker).expect("a pidfd of the worker");
+    kill(Pid::from_raw(shim.pid()), Signal::SIGKILL).expect("kill the supervisor");
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut fds, PollTimeout::NONE), Ok(1));
+    assert!(std::fs::read(shim.file("proc/meminfo")).is_err());
+}
