@@ -5,6 +5,7 @@
 mod callers;
 mod cli;
 mod container;
+mod explained;
 mod golden;
 mod memory;
 mod mounting;

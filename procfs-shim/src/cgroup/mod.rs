@@ -213,6 +213,11 @@ impl Tree {
         self.version
     }
 
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.at
+    }
+
     /// Opens the cgroup at `path` and its ancestors, itself first, the mount's root last.
     ///
     /// # Errors

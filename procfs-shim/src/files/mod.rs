@@ -4,6 +4,7 @@ pub mod cpu_dir;
 pub mod cpu_online;
 pub mod cpuinfo;
 pub mod diskstats;
+pub mod formulas;
 pub mod loadavg;
 pub mod meminfo;
 pub mod stat;

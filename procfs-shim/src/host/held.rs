@@ -81,6 +81,7 @@ impl HeldFile {
     }
 
     fn read(&self, end_is: End, step: usize) -> Result<Vec<u8>, ReadError> {
+        super::trace::note(&self.path);
         let mut text = vec![0; step];
         let mut end = 0;
         loop {

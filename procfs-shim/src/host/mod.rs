@@ -5,6 +5,7 @@ pub mod held;
 pub mod parse;
 pub mod process;
 pub mod sysfs;
+pub mod trace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
