@@ -112,6 +112,24 @@ pub fn add_nlink_diff(
     Ok(())
 }
 
+/// Marks a directory of the upper as holding objects with an origin, as overlayfs does, so that the
+/// entries of others need no look.
+pub fn make_impure(core: &Core, parent: &Arc<Inode>, dir: &Arc<OwnedFd>) -> Result<()> {
+    if !core.dir(parent)?.impure.swap(true, Ordering::Relaxed) {
+        mark(core.stack.upper()?, &Spot::Fd(Arc::clone(dir)), "impure", b"y");
+    }
+    Ok(())
+}
+
+/// Sets a mark that is not worth failing for.
+fn mark(upper: &UpperLayer, to: &Spot, mark: &str, value: &[u8]) {
+    match upper.set_mark(to, mark, value) {
+        // No attributes here, or (user ones) not on this type.
+        Err(Errno::EOPNOTSUPP | Errno::EPERM) => {}
+        r => best_effort("mark a copy", r),
+    }
+}
+
 /// Notes that the upper has an object at a name.
 fn named(place: &mut Place, parent: &Inode, name: &OsStr) {
     if let Some(n) = place.names.iter_mut().find(|n| n.is(parent, name)) {
@@ -240,20 +258,12 @@ impl CopyUp<'_> {
         // Marks before the times, which any change of attributes would touch; they keep the inode
         // number over remounts and are not worth failing for.
         if !stat.is_dir() && !stat.is_symlink() || self.upper.dialect().prefix.is_some() {
-            self.mark(&to, "number", &number);
+            mark(self.upper, &to, "number", &number);
             if let Some(origin) = index::origin_of(self.core, self.first()?, source) {
-                self.mark(&to, "origin", &origin);
+                mark(self.upper, &to, "origin", &origin);
             }
         }
         metadata::apply(self.core, self.upper, &to, stat, self.attributes(source)?)
-    }
-
-    fn mark(&self, to: &Spot, mark: &str, value: &[u8]) {
-        match self.upper.set_mark(to, mark, value) {
-            // No attributes here, or (user ones) not on this type.
-            Err(Errno::EOPNOTSUPP | Errno::EPERM) => {}
-            r => best_effort("mark a copy", r),
-        }
     }
 
     /// Puts the staged copy at its name, or keeps it without one if the object has none any more.
@@ -309,7 +319,7 @@ impl CopyUp<'_> {
         (parent, dir, name): (&Arc<Inode>, &Arc<OwnedFd>, &OsStr),
     ) -> Result<Option<Arc<OwnedFd>>> {
         let times = sys::stat::stat_fd(dir)?;
-        self.make_impure(parent, dir)?;
+        make_impure(self.core, parent, dir)?;
         let fd = staged.publish(dir, name, Over::Nothing)?;
         restore_times(self.upper, dir, &times);
         listed_in_upper(self.core, parent, name)?;
@@ -345,16 +355,6 @@ impl CopyUp<'_> {
         if let (Some(entry), Some(index)) = (entry, self.upper.index()) {
             best_effort("take back an index entry", self.upper.unlink(index, &entry));
         }
-    }
-
-    /// Marks a directory of the upper as holding objects with an origin, as overlayfs does, so that
-    /// others need no look.
-    fn make_impure(&self, parent: &Arc<Inode>, dir: &Arc<OwnedFd>) -> Result<()> {
-        let state = self.core.dir(parent)?;
-        if !state.impure.swap(true, Ordering::Relaxed) {
-            self.mark(&Spot::Fd(Arc::clone(dir)), "impure", b"y");
-        }
-        Ok(())
     }
 
     /// Copies the data that a metacopy lacks, and only then takes its mark away.

@@ -6,9 +6,9 @@ use sys::Errno;
 use sys::stat::Stat;
 
 use super::Union;
-use crate::copyup::{Need, ensure_upper};
+use crate::copyup::{Need, ensure_upper, make_impure};
 use crate::error::Result;
-use crate::inode::{Cookie, Entry, InUpper, Ino, Name, Seen, Slots};
+use crate::inode::{InUpper, Ino, Name, Seen};
 use crate::layer::{Over, marks};
 use crate::resolve;
 
@@ -46,21 +46,9 @@ impl Union {
                 place.upper = InUpper::Named(number);
             }
         }
-        self.list_present(
-            &parent,
-            name,
-            Entry {
-                cookie: Cookie(0),
-                seen: Seen::Present,
-                kind: (inode.kind >> 12) as u8,
-                number: inode.number,
-                in_upper: true,
-                below: standing.below,
-                lowers: Slots::default(),
-            },
-        )?;
+        self.list_present(&parent, name, &inode, standing.below)?;
         if inode.number != resolve::number_of(&self.core, &self.core.stat_upper(&inode)?) {
-            self.impure(&parent, &dir)?;
+            make_impure(&self.core, &parent, &dir)?;
         }
         inode.lookups.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.core.stat(&inode).map(|s| self.owned(s))

@@ -11,7 +11,7 @@ use sys::{Errno, xattr};
 use super::{Caller, Union};
 use crate::copyup::{Need, Staged, ensure_upper};
 use crate::error::Result;
-use crate::inode::{Cookie, DirMeta, Entry, InUpper, Ino, Inode, Listing, Lowers, Seen, Slots};
+use crate::inode::{DirMeta, InUpper, Ino, Inode, Listing, Lowers, Seen};
 use crate::layer::{Over, Spot, UpperLayer, acl, marks};
 use crate::resolve::{self, Found, Standing};
 
@@ -125,16 +125,7 @@ impl Union {
         if let Some(dir) = &inode.dir {
             *dir.listing.write() = Some(Listing::default());
         }
-        let entry = Entry {
-            cookie: Cookie(0),
-            seen: Seen::Present,
-            kind: (inode.kind >> 12) as u8,
-            number: inode.number,
-            in_upper: true,
-            below: standing.below,
-            lowers: Slots::default(),
-        };
-        self.list_present(parent, name, entry)?;
+        self.list_present(parent, name, &inode, standing.below)?;
         Ok((inode, stat))
     }
 

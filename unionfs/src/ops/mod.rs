@@ -19,7 +19,7 @@ use parking_lot::RwLock;
 use sys::stat::Stat;
 
 use crate::error::Result;
-use crate::inode::{Core, Entry, Inode, Listing};
+use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, Slots};
 use crate::layer::idmap::{DiskId, UnionId};
 
 /// Who asks.
@@ -74,8 +74,24 @@ impl Union {
         Ok(())
     }
 
-    /// Notes that a name of a directory now leads to an object of the upper.
-    fn list_present(&self, dir: &Arc<Inode>, name: &OsStr, new: Entry) -> Result<()> {
+    /// Notes that a name of a directory now leads to an object of the upper; `below` says whether a
+    /// lower would show something there without it.
+    fn list_present(
+        &self,
+        dir: &Arc<Inode>,
+        name: &OsStr,
+        object: &Inode,
+        below: bool,
+    ) -> Result<()> {
+        let new = Entry {
+            cookie: Cookie(0),
+            seen: Seen::Present,
+            kind: (object.kind >> 12) as u8,
+            number: object.number,
+            in_upper: true,
+            below,
+            lowers: Slots::default(),
+        };
         self.relist(dir, |l| l.put(name, new))
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use sys::Errno;
 
 use super::Union;
-use crate::copyup::{Need, ensure_name, ensure_upper};
+use crate::copyup::{Need, ensure_name, ensure_upper, make_impure};
 use crate::error::{Result, best_effort};
-use crate::inode::{Cookie, Entry, Ino, Inode, Name, Place, Seen, Slots};
+use crate::inode::{Ino, Inode, Name, Place, Seen};
 use crate::layer::marks::Whiteouts;
 use crate::layer::tree::remove_tree;
 use crate::layer::{Over, Spot, marks};
@@ -131,8 +131,8 @@ impl Union {
         let right = replace_name(o, &to, &from);
         drop((a, b));
         left.into_iter().chain(right).for_each(|n| self.core.release(n));
-        self.list_moved(&to, moved)?;
-        self.list_moved(&from, other)
+        self.list_present(&to.parent, to.name, moved, to.standing.below)?;
+        self.list_present(&from.parent, from.name, other, from.standing.below)
     }
 
     fn move_over(
@@ -165,7 +165,7 @@ impl Union {
             self.core.release(gone);
         }
         self.unlist(&from.parent, from.name, from.standing)?;
-        self.list_moved(&to, moved)
+        self.list_present(&to.parent, to.name, moved, to.standing.below)
     }
 
     /// Moves on disk and renames the inode. The replaced object's place is locked, if there is one.
@@ -262,7 +262,7 @@ impl Union {
         }
         self.redirect_metacopy(moved)?;
         if moved.number != resolve::number_of(&self.core, &object.stat()?) {
-            self.impure(&to.parent, &to.dir)?;
+            make_impure(&self.core, &to.parent, &to.dir)?;
         }
         Ok(())
     }
@@ -289,32 +289,6 @@ impl Union {
         let lowers = place.lower_refs()?;
         let lower = lowers.first().ok_or(Errno::EIO)?;
         self.redirect(&self.core.upper_spot(inode, &place)?, &lower.path)
-    }
-
-    /// Marks a directory of the upper as holding copied-up objects.
-    pub(super) fn impure(&self, parent: &Arc<Inode>, dir: &Arc<OwnedFd>) -> Result<()> {
-        use std::sync::atomic::Ordering;
-        if self.core.dir(parent)?.impure.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let spot = Spot::Fd(Arc::clone(dir));
-        match self.core.stack.upper()?.set_mark(&spot, "impure", b"y") {
-            Err(Errno::EOPNOTSUPP) => Ok(()),
-            r => r,
-        }
-    }
-
-    fn list_moved(&self, to: &End<'_>, moved: &Arc<Inode>) -> Result<()> {
-        let entry = Entry {
-            cookie: Cookie(0),
-            seen: Seen::Present,
-            kind: (moved.kind >> 12) as u8,
-            number: moved.number,
-            in_upper: true,
-            below: to.standing.below,
-            lowers: Slots::default(),
-        };
-        self.list_present(&to.parent, to.name, entry)
     }
 }
 
