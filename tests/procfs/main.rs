@@ -5,6 +5,7 @@
 mod callers;
 mod cli;
 mod container;
+mod delivery;
 mod explained;
 mod golden;
 mod memory;

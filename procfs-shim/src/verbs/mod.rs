@@ -1,7 +1,11 @@
 //! What the program does besides serving: one file a verb.
 
+mod binds;
 pub mod doctor;
 pub mod explain;
+pub mod hook;
+pub mod inject;
+pub mod reattach;
 pub mod upgrade;
 
 use std::path::Path;
@@ -16,6 +20,12 @@ use explain::print;
 /// A verb and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Bind the files of a daemon into a running container, or take them away again
+    Inject(inject::InjectArgs),
+    /// Revive containers whose daemon has died, with the files of a living one
+    Reattach(reattach::ReattachArgs),
+    /// Bind the files into a container that is being made: an OCI createContainer hook
+    Hook(hook::HookArgs),
     /// Say where each figure is from
     Explain(explain::ExplainArgs),
     /// Say which controllers are found where, and what follows
@@ -29,7 +39,11 @@ pub enum Verb {
 /// # Errors
 /// What was asked for can't be done.
 pub fn run(verb: &Verb) -> Result<ExitCode, StartError> {
+    crate::logger::start(log::LevelFilter::Warn);
     match verb {
+        Verb::Inject(args) => inject::inject(args),
+        Verb::Reattach(args) => reattach::reattach(args),
+        Verb::Hook(args) => hook::hook(args),
         Verb::Explain(args) => explain::explain(args),
         Verb::Doctor(args) => doctor::doctor(args),
         Verb::Upgrade(args) => upgrade::upgrade(args),

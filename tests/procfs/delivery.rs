@@ -1,0 +1,105 @@
+//! How the files get into containers: injected, revived, by a hook.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use support::require;
+
+use crate::container::{Container, Limits, Namespaces, v1_controllers};
+use crate::seen::{MIB, fuse, kib, no_args};
+use crate::shim::{PROGRAM, Shim};
+
+fn limited() -> Container {
+    let limits = Limits { memory: Some(64 * MIB), ..Limits::default() };
+    Container::start_bare(&limits, Namespaces::Own)
+}
+
+#[track_caller]
+fn ok(out: Output) {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+fn run(verb: &str, mount: &Path, rest: &[&str]) -> Output {
+    let out = Command::new(PROGRAM).arg(verb).arg("--mount").arg(mount).args(rest).output();
+    out.expect("run the program")
+}
+
+fn total(container: &Container) -> u64 {
+    kib(&container.sh("cat /proc/meminfo"), "MemTotal")
+}
+
+fn mounts(container: &Container) -> usize {
+    container.sh("grep -c fuse.procfs-shim /proc/self/mountinfo || true").trim().parse().unwrap()
+}
+
+#[test]
+fn files_are_injected_into_a_running_container_and_taken_away_again() {
+    require!("files_are_injected_into_a_running_container", v1_controllers().and_then(|()| fuse()));
+    // The container is older than the daemon, whose mount it doesn't have.
+    let container = limited();
+    let shim = Shim::start(&no_args());
+    let host = total(&container);
+    let before = mounts(&container);
+    let pid = container.init().to_string();
+    ok(run("inject", shim.path(), &[&pid]));
+    assert_eq!(total(&container), 65536);
+    let once = mounts(&container);
+    // A second time changes nothing.
+    ok(run("inject", shim.path(), &[&pid]));
+    assert_eq!(mounts(&container), once);
+    container.sh("test -s /proc/pressure/cpu || ! test -e /proc/pressure/cpu; cat /proc/uptime");
+    ok(Command::new(PROGRAM).args(["inject", "--undo", &pid]).output().expect("run"));
+    assert_eq!(total(&container), host);
+    assert_eq!(mounts(&container), before);
+}
+
+#[test]
+fn a_container_whose_daemon_has_died_is_revived() {
+    require!("a_container_whose_daemon_has_died", v1_controllers().and_then(|()| fuse()));
+    let container = limited();
+    let pid = container.init().to_string();
+    let shim = Shim::start(&no_args());
+    ok(run("inject", shim.path(), &[&pid]));
+    let bound = mounts(&container);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim.pid()), nix::sys::signal::SIGKILL)
+        .expect("kill the supervisor");
+    // Its end is complete when the connection is.
+    while std::fs::File::open(shim.file("proc/meminfo")).is_ok() {
+        std::thread::yield_now();
+    }
+    container.sh("! cat /proc/meminfo 2>/dev/null");
+    let next = Shim::start(&no_args());
+    ok(run("reattach", next.path(), &[&pid]));
+    assert_eq!(total(&container), 65536);
+    assert_eq!(mounts(&container), bound);
+}
+
+#[test]
+fn what_is_missing_for_an_injection_is_said() {
+    require!("what_is_missing_for_an_injection_is_said", fuse());
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = run("inject", dir.path(), &[&std::process::id().to_string()]);
+    assert_eq!(out.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("no procfs-shim is mounted") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn the_hook_binds_below_the_bundle_s_root() {
+    require!("the_hook_binds_below_the_bundle_s_root", fuse());
+    let shim = Shim::start(&no_args());
+    let bundle = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(bundle.path().join("root/proc")).expect("a root");
+    std::fs::write(bundle.path().join("root/proc/meminfo"), "").expect("a file");
+    std::fs::write(bundle.path().join("config.json"), r#"{"root": {"path": "root"}}"#).expect("");
+    let state = format!(r#"{{"pid": 1, "bundle": "{}"}}"#, bundle.path().display());
+    let script =
+        "printf %s \"$1\" | \"$0\" hook --mount \"$2\" && head -n 1 \"$3/root/proc/meminfo\"";
+    let out = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, PROGRAM, &state])
+        .args([shim.path(), bundle.path()])
+        .stdin(Stdio::null())
+        .output()
+        .expect("run");
+    assert!(String::from_utf8_lossy(&out.stdout).starts_with("MemTotal:"), "{out:?}");
+}
