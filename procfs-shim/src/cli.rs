@@ -9,7 +9,7 @@ use crate::verbs::Verb;
 
 /// Show /proc and /sys files as the reader's own container sees them.
 ///
-/// Serves proc/{meminfo,cpuinfo,stat,uptime,loadavg,swaps,diskstats,pressure/*} and
+/// Serves proc/{meminfo,cpuinfo,stat,uptime,loadavg,swaps,diskstats,partitions,vmstat,pressure/*} and
 /// sys/devices/system/cpu/{online,present,possible,offline} below MOUNTPOINT. Each reader is told its own container's figures,
 /// taken from its cgroups (v1, v2 or both); bind the files over those of the container's /proc.
 #[derive(Debug, Parser)]

@@ -15,6 +15,15 @@ pub fn render(host: &str, counts: &IoTable) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
+/// Renders /proc/partitions from the machine's: its first two lines, and the devices used.
+pub fn render_partitions(host: &str, counts: &IoTable) -> Vec<u8> {
+    let is_shown = |line: &&str| match device_of(line) {
+        Some((device, _)) => counts.contains_key(&device),
+        None => true,
+    };
+    host.split_inclusive('\n').filter(is_shown).collect::<String>().into_bytes()
+}
+
 fn device_of(line: &str) -> Option<(Device, &str)> {
     let mut words = line.split_ascii_whitespace();
     let major = words.next()?.parse().ok()?;
@@ -36,6 +45,15 @@ fn render_line(device: Device, name: &str, counts: &IoCounts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn partitions_are_those_of_the_devices_shown() {
+        let host =
+            "major minor  #blocks  name\n\n   8        0     100 sda\n 253        0    200 dm-0\n";
+        let table = IoTable::from([(Device { major: 8, minor: 0 }, IoCounts::default())]);
+        let text = String::from_utf8(render_partitions(host, &table)).unwrap();
+        assert_eq!(text, "major minor  #blocks  name\n\n   8        0     100 sda\n");
+    }
 
     #[test]
     fn only_touched_devices_are_shown() {

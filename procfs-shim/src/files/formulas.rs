@@ -46,6 +46,15 @@ pub fn of(path: &str, field: &str) -> Formula {
             "blkio.throttle.* or blkio.bfq.* | io.stat",
             "operations and bytes of the cgroup for each device of the machine; times are not counted",
         ),
+        "proc/partitions" => {
+            formula("/proc/partitions, and as diskstats", "the lines of the devices of diskstats")
+        }
+        "proc/vmstat" => match field {
+            "pgpgin" | "pgpgout" => {
+                formula("blkio.throttle.* or blkio.bfq.* | io.stat", "KiB of all devices")
+            }
+            _ => formula("memory.stat", "the same figure as in meminfo, in pages; else 0"),
+        },
         "proc/cpuinfo" => formula(
             "/proc/cpuinfo, cpuset.cpus, cpu.cfs_quota_us | cpu.max",
             "blocks of the processors of `online`; counts of siblings and cores made to agree",
@@ -144,7 +153,12 @@ pub fn split<'a>(path: &str, text: &'a str) -> Vec<(&'a str, &'a str)> {
         "proc/loadavg" => words(&["1min", "5min", "15min", "threads", "last_pid"]),
         "proc/meminfo" => pairs(text, ':'),
         "proc/cpuinfo" => pairs(text, ':'),
-        "proc/stat" => pairs(text, ' '),
+        "proc/stat" | "proc/vmstat" => pairs(text, ' '),
+        "proc/partitions" => {
+            let of = |line: &'a str| (line.split_ascii_whitespace().last(), line.trim());
+            let named = text.lines().skip(2).map(of);
+            named.filter_map(|(name, line)| Some((name?, line))).collect()
+        }
         "proc/swaps" => pairs(text, '\t'),
         "proc/diskstats" => text.lines().map(|line| (name_of_device(line), line.trim())).collect(),
         _ if path.starts_with("proc/pressure/") => pairs(text, ' '),

@@ -10,6 +10,7 @@ pub mod meminfo;
 pub mod stat;
 pub mod swaps;
 pub mod uptime;
+pub mod vmstat;
 
 use crate::cgroup::io::Resource;
 use crate::error::ReadError;
@@ -45,6 +46,8 @@ pub const TABLE: &[Row] = &[
     Row { path: "proc/loadavg", render: loadavg, fallback: HostFile::Loadavg },
     Row { path: "proc/swaps", render: swaps, fallback: HostFile::Swaps },
     Row { path: "proc/diskstats", render: diskstats, fallback: HostFile::Diskstats },
+    Row { path: "proc/partitions", render: partitions, fallback: HostFile::Partitions },
+    Row { path: "proc/vmstat", render: vmstat, fallback: HostFile::Vmstat },
     Row { path: "proc/pressure/cpu", render: pressure_cpu, fallback: HostFile::PressureCpu },
     Row {
         path: "proc/pressure/memory",
@@ -116,6 +119,22 @@ fn diskstats(view: &View) -> Result<Content, ReadError> {
     let Some(counts) = view.io()? else { return Ok(Content::Host) };
     let host = view.host().text(HostFile::Diskstats)?;
     Ok(Content::Text(diskstats::render(&host, &counts)))
+}
+
+fn partitions(view: &View) -> Result<Content, ReadError> {
+    let Some(counts) = view.io()? else { return Ok(Content::Host) };
+    let host = view.host().text(HostFile::Partitions)?;
+    Ok(Content::Text(diskstats::render_partitions(&host, &counts)))
+}
+
+fn vmstat(view: &View) -> Result<Content, ReadError> {
+    let Some((memory, _)) = view.memory()? else { return Ok(Content::Host) };
+    let io = match view.io() {
+        Err(ReadError::NotCounted(_)) => None,
+        counts => counts?,
+    };
+    let host = view.host().text(HostFile::Vmstat)?;
+    Ok(Content::Text(vmstat::render(&host, &memory, io.as_ref())))
 }
 
 fn pressure(view: &View, resource: Resource) -> Result<Content, ReadError> {

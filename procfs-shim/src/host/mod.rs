@@ -59,11 +59,15 @@ pub enum HostFile {
     CpuPossible,
     /// /sys/devices/system/cpu/offline
     CpuOffline,
+    /// /proc/partitions
+    Partitions,
+    /// /proc/vmstat
+    Vmstat,
 }
 
 impl HostFile {
     /// Each file, in the order of the enum.
-    pub const ALL: [HostFile; 14] = [
+    pub const ALL: [HostFile; 16] = [
         HostFile::Meminfo,
         HostFile::Cpuinfo,
         HostFile::Stat,
@@ -78,6 +82,8 @@ impl HostFile {
         HostFile::CpuPresent,
         HostFile::CpuPossible,
         HostFile::CpuOffline,
+        HostFile::Partitions,
+        HostFile::Vmstat,
     ];
 
     /// Path below the root directory.
@@ -97,6 +103,8 @@ impl HostFile {
             HostFile::CpuPresent => "sys/devices/system/cpu/present",
             HostFile::CpuPossible => "sys/devices/system/cpu/possible",
             HostFile::CpuOffline => "sys/devices/system/cpu/offline",
+            HostFile::Partitions => "proc/partitions",
+            HostFile::Vmstat => "proc/vmstat",
         }
     }
 }
@@ -137,7 +145,11 @@ impl Host {
     pub fn text(&self, file: HostFile) -> Result<String, ReadError> {
         let held = self.held(file)?;
         match file {
-            HostFile::Cpuinfo | HostFile::Swaps | HostFile::Diskstats => held.records(),
+            HostFile::Cpuinfo
+            | HostFile::Swaps
+            | HostFile::Diskstats
+            | HostFile::Partitions
+            | HostFile::Vmstat => held.records(),
             HostFile::Stat => held.long_text(),
             _ => held.text(),
         }
