@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use daemon::ready::{Detached, detach};
 use daemon::{Mount, MountRequest, Ready, ServeOptions};
+use dashmap::DashMap;
 use smallvec::SmallVec;
 use sys::xattr;
 
@@ -101,6 +102,7 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
         options: config.options.clone(),
         escape,
         origins,
+        unmarked: DashMap::new(),
         own: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
         opens_all: sys::process::has_capability(sys::process::CAP_DAC_OVERRIDE),
     };

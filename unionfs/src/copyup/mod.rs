@@ -5,6 +5,7 @@ pub mod data;
 pub mod metadata;
 mod staging;
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
     if let Some(parent) = &parent {
         ensure_upper(core, parent, Need::Data)?;
     }
-    let copy = CopyUp { core, upper, inode, lowers };
+    let copy = CopyUp { core, upper, inode, lowers, is_unmarked: Cell::new(false) };
     match inode.kind {
         libc::S_IFREG if metacopy => copy.fill_metacopy(need),
         libc::S_IFREG => copy.file(need),
@@ -163,6 +164,8 @@ struct CopyUp<'a> {
     upper: &'a UpperLayer,
     inode: &'a Arc<Inode>,
     lowers: Arc<[LowerRef]>,
+    /// The copy can't carry its inode number.
+    is_unmarked: Cell<bool>,
 }
 
 impl CopyUp<'_> {
@@ -257,11 +260,13 @@ impl CopyUp<'_> {
         let number = self.inode.number.to_le_bytes();
         // Marks before the times, which any change of attributes would touch; they keep the inode
         // number over remounts and are not worth failing for.
-        if !stat.is_dir() && !stat.is_symlink() || self.upper.dialect().prefix.is_some() {
-            mark(self.upper, &to, "number", &number);
-            if let Some(origin) = index::origin_of(self.core, self.first()?, source) {
-                mark(self.upper, &to, "origin", &origin);
-            }
+        match self.upper.set_mark(&to, "number", &number) {
+            // No attributes here, or (user ones) not on this type.
+            Err(Errno::EOPNOTSUPP | Errno::EPERM) => self.is_unmarked.set(true),
+            r => best_effort("mark a copy", r),
+        }
+        if let Some(origin) = index::origin_of(self.core, self.first()?, source) {
+            mark(self.upper, &to, "origin", &origin);
         }
         metadata::apply(self.core, self.upper, &to, stat, self.attributes(source)?)
     }
@@ -304,6 +309,9 @@ impl CopyUp<'_> {
             }
         };
         place.metacopy = metacopy;
+        if self.is_unmarked.get() {
+            self.core.unmarked.insert(number, self.inode.number);
+        }
         if self.inode.kind == libc::S_IFREG
             && !metacopy
             && let Some(fd) = fd

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use dashmap::DashMap;
 use sys::openat::{Confine, open_confined};
 use sys::stat::Stat;
 use sys::{Errno, Result};
@@ -74,6 +75,9 @@ pub struct Core {
     pub origins: Vec<Origins>,
     /// Every file of the daemon's owner can be opened whatever its mode (`CAP_DAC_OVERRIDE`).
     pub opens_all: bool,
+    /// Numbers of live copies on which they can't be marked (user attributes can't be on symlinks and
+    /// nodes), by the upper's own.
+    pub unmarked: DashMap<u64, u64>,
     /// The daemon's own user and group, which new objects get by themselves.
     pub own: (u32, u32),
 }

@@ -155,6 +155,8 @@ impl Union {
         if place.names.iter().any(|n| n.in_upper && !n.is(parent, name)) {
             return Ok(());
         }
+        // The upper may give its number to a new object once this one is gone.
+        self.core.unmarked.remove(&number);
         let open = inode.file.lock().as_ref().filter(|f| f.writable).map(|f| Arc::clone(&f.fd));
         let fd: Arc<OwnedFd> = match open {
             Some(fd) => fd,

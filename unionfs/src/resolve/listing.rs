@@ -17,6 +17,8 @@ struct Raw {
     name: OsString,
     kind: u8,
     number: u64,
+    /// The layer's own number.
+    own: u64,
     /// The object hides what lower layers have at the name, whatever its type.
     opaque: bool,
 }
@@ -110,6 +112,7 @@ impl ReadLayer<'_> {
                 name: e.name.to_os_string(),
                 kind: e.kind,
                 number: self.core.numbers.of(dev, e.ino),
+                own: e.ino,
                 opaque: false,
             };
             if self.needs_a_look(e.name, e.kind) {
@@ -183,8 +186,9 @@ impl ReadLayer<'_> {
         }
         let origin = m.origin.as_ref().filter(|_| raw.kind != libc::DT_DIR);
         let lower = || origin.and_then(|o| index::lower_of(self.core, o));
-        if let Some(number) =
-            m.number.or_else(|| lower().map(|l| self.core.numbers.of(l.dev, l.ino)))
+        let unmarked = || self.core.unmarked.get(&raw.own).map(|n| *n);
+        let found = m.number.or_else(unmarked);
+        if let Some(number) = found.or_else(|| lower().map(|l| self.core.numbers.of(l.dev, l.ino)))
         {
             raw.number = number;
         }
@@ -227,7 +231,7 @@ impl Merge {
             self.closed.insert(name.clone());
             // A removed and re-made directory has its `.wh.` file beside it.
             if self.listing.get(&name).is_none() {
-                let raw = Raw { name, kind: 0, number: 0, opaque: false };
+                let raw = Raw { name, kind: 0, number: 0, own: 0, opaque: false };
                 self.listing.put(&raw.name, Entry { seen: Seen::Whiteout, ..blank(&raw) });
             }
         }

@@ -464,7 +464,11 @@ impl Copy {
             (Some(Links::Lower(n)), Some(l)) => Some(l.nlink as i32 + n - stat.nlink as i32),
             _ => None,
         };
-        let number = marks.number.or(found).unwrap_or_else(|| number_of(core, stat));
+        let number = marks
+            .number
+            .or_else(|| core.unmarked.get(&stat.ino).map(|n| *n))
+            .or(found)
+            .unwrap_or_else(|| number_of(core, stat));
         Copy { number, nlink_diff }
     }
 }
