@@ -6,7 +6,7 @@ struct Stderr(&'static str);
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && is_wanted(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -16,6 +16,13 @@ impl Log for Stderr {
     }
 
     fn flush(&self) {}
+}
+
+/// Whether a line is worth showing: `fuser` warns of each request that a file system doesn't
+/// implement and of each reader that was killed, so that anybody could fill the log, or a pipe that
+/// nobody reads; its lines are shown with the debugging ones only.
+pub fn is_wanted(metadata: &Metadata<'_>) -> bool {
+    log::max_level() >= LevelFilter::Debug || !metadata.target().starts_with("fuser")
 }
 
 /// Sends log lines of the program `name` to standard error. A second call changes nothing.

@@ -22,11 +22,14 @@ const DAEMON: u8 = 3 << 3;
 struct Lines;
 
 impl Log for Lines {
-    fn enabled(&self, _metadata: &Metadata) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        daemon::logger::is_wanted(metadata)
     }
 
     fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let level = record.level().as_str().to_ascii_lowercase();
         say(&format!("{level}: {}", record.args()));
         if let Some(sink) = SYSTEM.get() {

@@ -75,6 +75,18 @@ fn readers_by_sendfile_get_the_whole_content_and_no_more() {
 }
 
 #[test]
+fn a_storm_of_strange_requests_does_not_stop_the_daemon() {
+    require!("a_storm_of_strange_requests_does_not_stop_the_daemon", fuse());
+    let shim = Shim::start(&no_args());
+    // A warning for each would fill the pipe that is the daemon's standard error here.
+    let file = std::fs::File::open(shim.file("proc/stat")).unwrap();
+    for _ in 0..5000 {
+        assert_eq!(nix::unistd::isatty(&file), Ok(false));
+    }
+    assert!(std::fs::read_to_string(shim.file("proc/uptime")).is_ok_and(|t| t.ends_with('\n')));
+}
+
+#[test]
 fn poll_returns_at_once() {
     require!("poll_returns_at_once", fuse());
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -25,7 +25,7 @@ fn half_a_processor_saturated_is_busy_all_the_time() {
     // between two looks at the clock, as on a busy machine anything may happen in between.
     let spent = |user: u64| {
         let script = format!(
-            "while [ $(awk '/^cpu /{{print $2}}' /proc/stat) -lt {user} ]; do sleep 0.1; done; cut -d' ' -f1 /proc/uptime; head -n 1 /proc/stat; cut -d' ' -f1 /proc/uptime"
+            "while [ $(awk '/^cpu /{{print $2 + $3}}' /proc/stat) -lt {user} ]; do sleep 0.1; done; cut -d' ' -f1 /proc/uptime; head -n 1 /proc/stat; cut -d' ' -f1 /proc/uptime"
         );
         let said = container.sh(&script);
         let lines: Vec<&str> = said.lines().collect();
@@ -143,8 +143,8 @@ fn on_a_hybrid_machine_time_is_counted_in_the_unified_hierarchy() {
     let before = cpu_line(&container.sh("cat /proc/stat"));
     container.spawn("while :; do :; done");
     let script = format!(
-        "while [ $(awk '/^cpu /{{print $2}}' /proc/stat) -lt {} ]; do sleep 0.1; done; cat /proc/stat",
-        before[0] + 60
+        "while [ $(awk '/^cpu /{{print $2 + $3}}' /proc/stat) -lt {} ]; do sleep 0.1; done; cat /proc/stat",
+        before[0] + before[1] + 60
     );
     let after = cpu_line(&container.sh(&script));
     assert!(after.iter().zip(&before).all(|(a, b)| a >= b), "{before:?} {after:?}");
