@@ -128,12 +128,14 @@ pub fn mount_overlay(data: &str, point: &Path) -> Result<(), Errno> {
 /// Starts a daemon as engines do: it detaches, and its success means that the mount is live.
 fn start(program: &Path, options: &str, point: &Path) -> Result<i32, String> {
     process::adopt_orphans();
+    let before = process::daemons_of(point);
     let out = process::run(Command::new(program).arg("-o").arg(options).arg(point));
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         return Err(format!("{}: {said}", out.status));
     }
-    process::daemon_of(point).ok_or_else(|| "no daemon behind the mount".to_owned())
+    let new = process::daemons_of(point).into_iter().find(|pid| !before.contains(pid));
+    new.ok_or_else(|| "no daemon behind the mount".to_owned())
 }
 
 /// Kills the daemon of a test that hangs.
@@ -165,7 +167,7 @@ fn while_busy(mut attempt: impl FnMut() -> Result<(), Errno>) -> Result<(), Errn
     let start = Instant::now();
     loop {
         match attempt() {
-            Err(Errno::EBUSY) if start.elapsed() < Duration::from_secs(10) => {
+            Err(Errno::EBUSY) if start.elapsed() < process::PATIENCE => {
                 std::thread::yield_now();
             }
             result => return result,

@@ -69,19 +69,25 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Output {
 
 /// Returns the process whose last argument is `mount_point`: the daemon behind a mount.
 pub fn daemon_of(mount_point: &Path) -> Option<i32> {
+    daemons_of(mount_point).first().copied()
+}
+
+/// Returns all of these: a daemon whose mount is gone may still be ending.
+pub fn daemons_of(mount_point: &Path) -> Vec<i32> {
     use std::os::unix::ffi::OsStrExt;
     let wanted = mount_point.as_os_str().as_bytes();
     let own = std::process::id() as i32;
-    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
         let Ok(args) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let args = args.strip_suffix(b"\0").unwrap_or(&args);
         if pid != own && args.rsplit(|&b| b == 0).next() == Some(wanted) {
-            return Some(pid);
+            found.push(pid);
         }
     }
-    None
+    found
 }
 
 /// Waits for an adopted daemon to end and returns how it ended; `None` if it doesn't.

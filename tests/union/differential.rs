@@ -18,6 +18,7 @@ mod run;
 
 use std::fmt::Write;
 
+use proptest::strategy::{BoxedStrategy, Strategy};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use support::require;
 use support::subject::{KernelFeatures, Subject};
@@ -32,7 +33,12 @@ const KERNEL: Subject = Subject::Kernel(KernelFeatures::Contract);
 const SEQUENCES: u32 = 200;
 
 /// Tries random cases until one fails and returns it shrunk, with what went wrong and the seed.
-fn search(left: &Setup, right: &Setup, check: Check, sequences: u32) -> Result<(), (Case, String)> {
+fn search(
+    left: &Setup,
+    right: &Setup,
+    check: Check,
+    (cases, sequences): (BoxedStrategy<Case>, u32),
+) -> Result<(), (Case, String)> {
     let seed = seed();
     let config = Config {
         cases: sequences,
@@ -42,9 +48,8 @@ fn search(left: &Setup, right: &Setup, check: Check, sequences: u32) -> Result<(
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let result = runner.run(&generate::case(), |case| {
-        run::compare(&case, left, right, check).map_err(TestCaseError::fail)
-    });
+    let result = runner
+        .run(&cases, |case| run::compare(&case, left, right, check).map_err(TestCaseError::fail));
     match result {
         Ok(()) => Ok(()),
         Err(TestError::Fail(why, case)) => {
@@ -80,7 +85,8 @@ fn sequences(default: u32) -> u32 {
 
 #[track_caller]
 fn assert_none_differs(left: &Setup, right: &Setup, check: Check, sequences: u32) {
-    if let Err((case, why)) = search(left, right, check, sequences) {
+    let cases = generate::case().boxed();
+    if let Err((case, why)) = search(left, right, check, (cases, sequences)) {
         panic!("{why}\nthe shortest sequence found, for differential.regressions:\n\n{case}");
     }
 }
@@ -106,6 +112,16 @@ fn an_upper_layer_means_the_same_to_us_and_to_the_kernel() {
     let ours = crate::subjects::ours();
     require!("an_upper_layer_means_the_same", ours.usable(), KERNEL.usable());
     assert_none_differs(&ours.into(), &KERNEL.into(), Check::Interchange, sequences(SEQUENCES) / 4);
+}
+
+#[test]
+fn a_layer_that_goes_to_and_fro_keeps_tree_and_inode_numbers() {
+    let ours = crate::subjects::ours();
+    require!("a_layer_that_goes_to_and_fro_keeps", ours.usable(), KERNEL.usable());
+    let cases = (generate::swapping_case().boxed(), sequences(SEQUENCES) / 4);
+    if let Err((case, why)) = search(&ours.into(), &KERNEL.into(), Check::Results, cases) {
+        panic!("{why}\nthe shortest sequence found, for differential.regressions:\n\n{case}");
+    }
 }
 
 #[test]
@@ -135,7 +151,8 @@ fn the_oracle_agrees_with_itself() {
 fn the_comparison_finds_the_defects_of_fuse_overlayfs() {
     let peer = Subject::FuseOverlayfs;
     require!("the_comparison_finds_defects", peer.usable(), KERNEL.usable());
-    let found = search(&peer.into(), &KERNEL.into(), Check::Results, 50);
+    let found =
+        search(&peer.into(), &KERNEL.into(), Check::Results, (generate::case().boxed(), 50));
     assert!(found.is_err(), "fifty sequences find no difference, so the comparison is blind");
 }
 

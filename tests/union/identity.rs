@@ -94,6 +94,22 @@ both! {
         assert_eq!(inodes(&u, &now), before);
     }
 
+    /// Where attributes of the user have to do, nothing can be noted on these.
+    fn inode_numbers_of_symlinks_and_fifos_stay_while_mounted(fs) {
+        let u = Union::on(fs).layer("l s ->f\np p\ns k\nd d").mount();
+        let before = inodes(&u, &["s", "p", "k"]);
+        for name in ["s", "p", "k"] {
+            chown(&u.path(name), 1, 1);
+            rename(&u.path(name), &u.path(&format!("d/{name}")));
+        }
+        assert_eq!(inodes(&u, &["d/s", "d/p", "d/k"]), before);
+        listing_agrees_with_stat(u.root()).expect("the listings agree");
+        chown(&u.path("d/s"), 2, 2);
+        unlink(&u.path("d/p"));
+        mknod(&u.path("d/p"), libc::S_IFIFO | 0o600, 0).expect("mkfifo");
+        assert_eq!(inodes(&u, &["d/s", "d/k"]), [before[0], before[2]]);
+    }
+
     fn listings_have_the_inode_numbers_of_stat(fs) {
         let mut u = Union::on(fs)
             .layer("f a \"1\"\nd d\nf d/x \"1\"\nl l ->a")

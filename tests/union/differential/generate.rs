@@ -14,15 +14,28 @@ const HALF: usize = 30;
 
 /// Returns all cases: one to three lower layers, sixty operations, a remount in the middle.
 pub(crate) fn case() -> impl Strategy<Value = Case> {
+    parts(Call::Remount, 2)
+}
+
+/// Returns cases in which the left side is first the left subject, then the right one, and the left
+/// one again.
+pub(crate) fn swapping_case() -> impl Strategy<Value = Case> {
+    parts(Call::Swap, 3)
+}
+
+/// Returns cases of so many parts with `between` between them.
+fn parts(between: Call, n: usize) -> impl Strategy<Value = Case> {
     let umask = prop_oneof![4 => Just(0o022u32), 1 => Just(0), 1 => Just(0o066)];
-    let half = || vec(op(), 0..=2 * HALF);
-    (vec(vec(object(), 0..16), 1..=3), umask, half(), half()).prop_map(
-        |(layers, umask, first, second)| {
-            let remount = Op { who: Who::Root, call: Call::Remount };
-            let ops = first.into_iter().chain([remount]).chain(second).collect();
-            Case { layers: consistent(&layers), umask, ops }
-        },
-    )
+    let parts = vec(vec(op(), 0..=2 * HALF), n);
+    (vec(vec(object(), 0..16), 1..=3), umask, parts).prop_map(move |(layers, umask, parts)| {
+        let between = Op { who: Who::Root, call: between.clone() };
+        let mut ops = Vec::new();
+        for (n, part) in parts.into_iter().enumerate() {
+            ops.extend((n > 0).then(|| between.clone()));
+            ops.extend(part);
+        }
+        Case { layers: consistent(&layers), umask, ops }
+    })
 }
 
 /// Paths that are meant to be directories: `a` and `b`, up to two deep.

@@ -64,6 +64,8 @@ pub(crate) enum Call {
     Release(usize),
     /// Unmounts and mounts both sides.
     Remount,
+    /// The same, but the left side as the other subject than before.
+    Swap,
 }
 
 impl fmt::Display for Op {
@@ -115,6 +117,7 @@ impl fmt::Display for Call {
             Call::HeldChown(s, uid) => write!(f, "held-chown {s} {uid}"),
             Call::Release(s) => write!(f, "release {s}"),
             Call::Remount => write!(f, "remount"),
+            Call::Swap => write!(f, "swap"),
         }
     }
 }
@@ -166,6 +169,7 @@ fn parse_names(words: &[&str]) -> Option<Call> {
         ["stat", p] => Call::Stat(s(p)),
         ["access", p, mode] => Call::Access(s(p), mode.parse().ok()?),
         ["remount"] => Call::Remount,
+        ["swap"] => Call::Swap,
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
@@ -65,7 +65,14 @@ pub(crate) fn compare(
     let metacopy = left.options.contains(&"metacopy=on");
     let began = (!metacopy).then(|| now() - 5);
     let (mut l, mut r) = (Side::new(case, left), Side::new(case, right));
+    let mut others = [&right.subject, &left.subject].into_iter().cycle();
     for (n, op) in case.ops.iter().enumerate() {
+        if op.call == Call::Swap {
+            let other = others.next().expect("an endless alternation");
+            l.swap(other).map_err(|e| format!("operation {}, {e}", n + 1))?;
+            r.remount();
+            continue;
+        }
         let (a, b) = (l.act(op, case.umask, began), r.act(op, case.umask, began));
         if a != b {
             let (left, right) = (left.subject.name(), right.subject.name());
@@ -119,6 +126,24 @@ fn same_trees(when: &str, l: &Side, r: &Side, show: &Show) -> Result<String, Str
     Err(format!("{when}, the trees differ (- right, + left):\n{differ}"))
 }
 
+/// Writes down the inode number of everything below `dir`, by path.
+fn numbers(dir: &std::path::Path) -> Result<String, String> {
+    let wrong = |e: std::io::Error| format!("{}: {e}", dir.display());
+    let mut lines = Vec::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(at) = dirs.pop() {
+        for entry in std::fs::read_dir(&at).map_err(wrong)? {
+            let path = entry.map_err(wrong)?.path();
+            let meta = std::fs::symlink_metadata(&path).map_err(wrong)?;
+            let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
+            lines.push(format!("ino {name} {}\n", meta.ino()));
+            dirs.extend(meta.is_dir().then_some(path));
+        }
+    }
+    lines.sort();
+    Ok(lines.concat())
+}
+
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
     since.as_secs() as i64
@@ -141,6 +166,18 @@ impl Side {
     fn remount(&mut self) {
         self.held = [None, None];
         self.union.remount();
+    }
+
+    /// Mounts as another subject, and returns which inode numbers change by that.
+    fn swap(&mut self, subject: &Subject) -> Result<(), String> {
+        self.held = [None, None];
+        let before = numbers(self.union.root())?;
+        self.union.swap(subject);
+        let changed = difference(&before, &numbers(self.union.root())?);
+        match changed.is_empty() {
+            true => Ok(()),
+            false => Err(format!("now {}, changes inode numbers:\n{changed}", subject.name())),
+        }
     }
 
     fn act(&mut self, op: &Op, mask: u32, began: Option<i64>) -> Outcome {

@@ -16,6 +16,19 @@ pub(super) const BETTER: &str = "
 - A layer may contain the mount point or the upper layer.
 ";
 
+/// Limits that depend on the surroundings.
+pub(super) const LIMITS: &str = "
+Two more depend on where it runs:
+
+- Where the upper layer takes only attributes of the user (no privileges: a user namespace), symlinks, FIFOs,
+  sockets and devices can't carry a mark. One that was copied up has its number as long as the union is mounted,
+  and its upper layer's own after a remount; the kernel's `userxattr` mounts do the same.
+- With `xattr_permissions=2`, an upper layer that unionfs begins carries `user.containers.override_stat`, as
+  podman's storage does. fuse-overlayfs 1.10 looks for `user.fuseoverlayfs.override_stat`; an upper layer that it
+  began is continued under that name by both
+  (`owners::fuse_overlayfs_and_we_read_each_others_owners_in_attributes`).
+";
+
 /// Tests that ours is alone in; `FILE::NAME`.
 pub(super) const ALONE: &[&str] = &[
     "crash::a_kill_at_any_step_leaves_before_or_after",
@@ -37,11 +50,14 @@ pub(super) const ALONE: &[&str] = &[
     "memory::what_the_kernel_forgets_is_forgotten",
     "owners::fuse_overlayfs_and_we_read_each_others_owners_in_attributes",
     "owners::fuse_overlayfs_reads_the_owners_of_an_upper_that_we_began",
+    "namespaced::every_body_that_can_holds_in_a_user_namespace",
+    "sqlite::databases_survive_copy_up_under_many_processes",
     "rootless::in_a_user_namespace_everything_works",
     "rootless::with_subordinate_ids_owners_are_kept",
     "rootless::whiteouts_of_an_unprivileged_mount_last",
     "differential::every_operation_does_what_the_kernel_does",
     "differential::with_redirects_and_metacopies_too",
+    "differential::a_layer_that_goes_to_and_fro_keeps_tree_and_inode_numbers",
     "differential::an_upper_layer_means_the_same_to_us_and_to_the_kernel",
 ];
 

@@ -49,6 +49,7 @@ pub(crate) fn render(versions: &str, cells: &Cells) -> String {
         table(&mut page, "", "limits", [body], cells);
         write!(page, "\n{}\n", body.note.trim()).expect("write to a string");
     }
+    page += measured::LIMITS;
     page += measured::BETTER;
     page += "\n## Proven on unionfs alone\n\n| behaviour | test |\n|---|---|\n";
     for test in measured::ALONE {
