@@ -30,7 +30,8 @@ fn total(container: &Container) -> u64 {
 
 fn mounts(container: &Container) -> usize {
     // Mounts of other tests, which run beside this one, come and go in other places.
-    let script = "awk '$5 ~ \"^/(proc|sys)/\" && / fuse.procfs-shim /' /proc/self/mountinfo | wc -l";
+    let script =
+        "awk '$5 ~ \"^/(proc|sys)/\" && / fuse.procfs-shim /' /proc/self/mountinfo | wc -l";
     container.sh(script).trim().parse().unwrap()
 }
 
