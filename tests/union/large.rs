@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use support::process::shell;
 use support::tree::OLD;
@@ -17,33 +18,35 @@ fn fill(u: &Union, name: &str, mib: u64) {
 }
 
 both! {
-    /// Counted and not timed: a daemon that copies under a lock of the whole file system answers one
-    /// of these when the copy is done.
+    /// Counted: a daemon that copies under a lock of the whole file system answers nobody in the
+    /// second half of the copy.
     fn other_files_are_served_while_one_is_copied_up(fs) {
-        let others: String = (0..2000).map(|i| format!("f d/f{i} \"\"\n")).collect();
+        let others: String = (0..500).map(|i| format!("f d/f{i} \"\"\n")).collect();
         let mut u = Union::on(fs).layer(&others).mount();
         u.unmount();
         fill(&u, "big", 256);
         u.mount();
-        let (started, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        let served = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                started.store(true, Ordering::Release);
+        let done = AtomicBool::new(false);
+        let (copy, answers) = std::thread::scope(|scope| {
+            let copy = scope.spawn(|| {
+                let started = Instant::now();
                 append(&u.path("big"), "x");
                 done.store(true, Ordering::Release);
+                (started, Instant::now())
             });
-            while !started.load(Ordering::Acquire) {
-                std::thread::yield_now();
+            let mut answers = Vec::new();
+            while !done.load(Ordering::Acquire) {
+                // A name that nobody has asked for before; those after the 500th aren't there.
+                let n = answers.len();
+                let found = try_stat(&u.path(&format!("d/f{n}"))).is_ok();
+                assert_eq!(found, n < 500, "f{n}");
+                answers.push(Instant::now());
             }
-            let each = (0..2000).map(|i| u.path(&format!("d/f{i}")));
-            each.take_while(|path| {
-                // Names that nobody has asked for before.
-                stat(path);
-                !done.load(Ordering::Acquire)
-            })
-            .count()
+            (copy.join().expect("the copying thread"), answers)
         });
-        assert!(served >= 20, "{served} files were served during the copy");
+        let half = copy.0 + (copy.1 - copy.0) / 2;
+        let late = answers.iter().filter(|at| (half..copy.1).contains(at)).count();
+        assert!(late >= 50, "of {} answers, {late} in the second half of the copy", answers.len());
         assert_eq!(stat(&u.path("big")).size, (256 << 20) + 1);
     }
 
