@@ -15,7 +15,7 @@ use crate::shim::PROGRAM;
 fn script(user: &Unprivileged, before: &[&str], text: &str) -> Output {
     let scratch = Scratch::new();
     scratch.dir("m");
-    std::fs::copy(PROGRAM, scratch.path().join("shim")).expect("copy the program");
+    support::process::copy_program(PROGRAM.as_ref(), &scratch.path().join("shim"));
     user.own(scratch.path());
     let mut command = match before {
         [] => user.command("sh"),

@@ -79,7 +79,8 @@ impl Host {
         let home = scratch.dir("home");
         // Where the build is may be closed to others, and no name of the program is special.
         let program = scratch.path().join("container-tool");
-        std::fs::copy(env!("CARGO_BIN_EXE_runner-under-test"), &program).expect("copy the program");
+        let built = Path::new(env!("CARGO_BIN_EXE_runner-under-test"));
+        support::process::copy_program(built, &program);
         if let Some((uid, gid)) = who.ids() {
             std::os::unix::fs::chown(&home, Some(uid), Some(gid)).expect("give the home away");
         }

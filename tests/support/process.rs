@@ -18,6 +18,14 @@ pub fn adopt_orphans() {
     nix::sys::prctl::set_child_subreaper(true).expect("become a subreaper");
 }
 
+/// Copies a program to where it shall be run from. Another process does it: a descriptor that this
+/// one writes to could be inherited by a child that another thread starts just then, and the copy
+/// could not be run ("text file busy") for as long as that child lives.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("--").arg(from).arg(to).status().expect("run cp");
+    assert!(copied.success(), "copy {} to {}", from.display(), to.display());
+}
+
 /// Waits for a child and returns its status, or `None` (and kills it) if it hangs.
 pub fn wait(child: &mut Child) -> Option<ExitStatus> {
     let pid = child.id();

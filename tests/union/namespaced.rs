@@ -47,7 +47,7 @@ impl Place {
         let scratch = Scratch::new();
         let copy = |from: &Path, name: &str| {
             let to = scratch.path().join(name);
-            std::fs::copy(from, &to).expect("copy a program");
+            support::process::copy_program(from, &to);
             to
         };
         let suite = copy(&std::env::current_exe().expect("this program"), "suite");

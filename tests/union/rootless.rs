@@ -25,7 +25,7 @@ fn home(user: &Unprivileged) -> Scratch {
 /// A copy of the program where everybody can execute it.
 fn program(scratch: &Scratch) -> String {
     let copy = scratch.path().join("unionfs-copy");
-    std::fs::copy(ours().program().expect("a program"), &copy).expect("copy the program");
+    support::process::copy_program(&ours().program().expect("a program"), &copy);
     copy.display().to_string()
 }
 
