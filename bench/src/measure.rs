@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 
 /// What a piece of work costs.
@@ -57,11 +58,20 @@ fn callers() -> io::Result<f64> {
 fn of_process(pid: i32) -> io::Result<Duration> {
     let mut total = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let text = match fs::read_to_string(task?.path().join("schedstat")) {
+            // The thread has ended since the directory was read.
+            Err(e) if is_gone(&e) => continue,
+            r => r?,
+        };
         let nanoseconds = text.split(' ').next().and_then(|n| n.parse().ok());
         total += Duration::from_nanos(nanoseconds.unwrap_or(0));
     }
     Ok(total)
+}
+
+fn is_gone(e: &io::Error) -> bool {
+    let errno = e.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENOENT | Errno::ESRCH))
 }
 
 #[cfg(test)]
