@@ -305,7 +305,7 @@ impl CopyUp<'_> {
             _ => {
                 let fd = staged.into_nameless()?;
                 place.upper = InUpper::Pinned(number, Arc::clone(&fd));
-                self.inode.is_dir().then_some(()).map_or(Some(fd), |()| None)
+                (!self.inode.is_dir()).then_some(fd)
             }
         };
         place.metacopy = metacopy;

@@ -148,11 +148,6 @@ impl Listing {
             .filter(|(_, e)| e.seen == Seen::Present)
             .map(|(n, e)| (&**n, e))
     }
-
-    /// Returns every known name, hidden ones included.
-    pub fn all(&self) -> impl Iterator<Item = (&OsStr, &Entry)> {
-        self.entries.iter().map(|(n, e)| (&**n, e))
-    }
 }
 
 #[cfg(test)]
