@@ -12,6 +12,8 @@
 //! | [`cgroup`] | v1, v2 and hybrid behind one set of questions |
 //! | [`host`] | the machine's own files and processes |
 //!
+//! [`figures`] is for programs that have a container at hand and want its figures as numbers.
+//!
 //! Lock order: tables of [`view::caller`] > `Container::groups` > `Container::meter` >
 //! `Container::processes`; `Container::load` is taken alone, never across I/O.
 #![forbid(unsafe_code)]
@@ -20,6 +22,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod figures;
 pub mod files;
 pub mod host;
 mod logger;
@@ -164,9 +167,7 @@ fn upgraded(resume: Resume) -> Vec<CString> {
 /// Finds the machine's hierarchies, and says which figures can't be told apart from the machine's.
 fn views(config: &Config, subject: Subject, host: Host) -> Result<Views, StartError> {
     let failed = |e: ReadError| StartError::Failed(e.to_string());
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
-        .map_err(|e| StartError::Failed(format!("read /proc/self/mountinfo: {e}")))?;
-    let tree = Hierarchy::detect(&mountinfo, Path::new("/"));
+    let tree = mounted_hierarchies().map_err(failed)?;
     check(&tree, config)?;
     match subject {
         Subject::Reader => Views::by_reader(host, tree, config.rules).map_err(failed),
@@ -174,6 +175,14 @@ fn views(config: &Config, subject: Subject, host: Host) -> Result<Views, StartEr
             Views::of_one(host, tree, config.rules, pid, start).map_err(|e| no_init(pid, &e))
         }
     }
+}
+
+/// Finds the hierarchies that this process has mounted.
+fn mounted_hierarchies() -> Result<Hierarchy, ReadError> {
+    let at = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read_to_string(at)
+        .map_err(|e| ReadError::Io(at.to_path_buf(), host::held::errno(&e)))?;
+    Ok(Hierarchy::detect(&text, Path::new("/")))
 }
 
 /// Refuses to start where each figure would be the machine's; warns where some would be.

@@ -7,6 +7,7 @@ mod cli;
 mod container;
 mod delivery;
 mod explained;
+mod figures;
 mod golden;
 mod memory;
 mod mounting;

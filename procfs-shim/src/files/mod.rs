@@ -9,6 +9,7 @@ pub mod loadavg;
 pub mod meminfo;
 pub mod stat;
 pub mod swaps;
+pub mod sysinfo;
 pub mod uptime;
 pub mod vmstat;
 

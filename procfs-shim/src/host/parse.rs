@@ -67,6 +67,28 @@ pub fn btime(text: &str) -> Result<u64, ParseError> {
     value.and_then(|v| v.trim().parse().ok()).ok_or(wrong)
 }
 
+/// Returns the averages of /proc/loadavg and its number of threads.
+///
+/// # Errors
+/// A field is missing.
+pub fn loadavg(text: &str) -> Result<([f64; 3], u64), ParseError> {
+    let wrong = || ParseError { line: 1, expected: "three averages and RUNNING/THREADS" };
+    let mut words = text.split_ascii_whitespace();
+    let mut average = || words.next().and_then(|w| w.parse::<f64>().ok()).ok_or_else(wrong);
+    let averages = [average()?, average()?, average()?];
+    let threads = words.next().and_then(|w| w.split_once('/')?.1.parse().ok());
+    Ok((averages, threads.ok_or_else(wrong)?))
+}
+
+/// Returns the seconds of /proc/uptime.
+///
+/// # Errors
+/// There is no number.
+pub fn uptime(text: &str) -> Result<f64, ParseError> {
+    let first = text.split_ascii_whitespace().next();
+    first.and_then(|w| w.parse().ok()).ok_or(ParseError { line: 1, expected: "seconds" })
+}
+
 /// Bit of field 9 of /proc/PID/stat, from the kernel's sched.h.
 const PF_EXITING: u64 = 4;
 
@@ -182,6 +204,14 @@ mod tests {
         let ending = |text: &str| pid_stat(text).unwrap().is_ending;
         assert!(ending("7 (a) S 3 7 7 0 -1 4194308 0 0 0 0 1 2 3 4 20 0 4 0 5 1 2"));
         assert!(ending("7 (a) Z 3 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 0 4 0 5 1 2"));
+    }
+
+    #[test]
+    fn load_and_uptime_are_read() {
+        assert_eq!(loadavg("0.50 1.25 2.00 1/321 99\n"), Ok(([0.5, 1.25, 2.0], 321)));
+        assert!(loadavg("0.50 1.25\n").is_err());
+        assert_eq!(uptime("12.34 5.6\n"), Ok(12.34));
+        assert!(uptime("").is_err());
     }
 
     #[test]

@@ -11,8 +11,6 @@ use crate::error::StartError;
 use crate::files::{Content, Row, TABLE, formulas};
 use crate::host::process::Pid;
 use crate::host::{Host, trace};
-use crate::view::cpu::{CpuRules, Numbering, Quota};
-use crate::view::memory::{MemoryRules, Show};
 use crate::view::{Rules, Views};
 
 /// Arguments.
@@ -36,12 +34,6 @@ pub struct ExplainArgs {
     json: bool,
 }
 
-/// What daemons do unless they are told otherwise.
-const RULES: Rules = Rules {
-    memory: MemoryRules { declared: None, swap: Show::Shown, zswap: Show::Shown },
-    cpu: CpuRules { declared: None, quota: Quota::Counted, numbering: Numbering::Kernel },
-};
-
 /// Prints field, value, source and formula of the files that are asked for.
 ///
 /// # Errors
@@ -56,7 +48,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, StartError> {
     }
     let failed = |e: crate::error::ReadError| StartError::Failed(format!("explain: {e}"));
     let host = Host::open(Path::new("/")).map_err(failed)?;
-    let views = Views::by_reader(host, super::hierarchy()?, RULES).map_err(failed)?;
+    let views = Views::by_reader(host, super::hierarchy()?, Rules::USUAL).map_err(failed)?;
     let reader = Pid(args.pid.unwrap_or_else(std::process::id));
     let explained: Vec<Value> = rows.iter().map(|row| file(&views, row, reader, args)).collect();
     let has_fields = |e: &Value| e["fields"].as_array().is_some_and(|f| !f.is_empty());

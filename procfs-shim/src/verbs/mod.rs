@@ -8,7 +8,6 @@ pub mod inject;
 pub mod reattach;
 pub mod upgrade;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -52,7 +51,5 @@ pub fn run(verb: &Verb) -> Result<ExitCode, StartError> {
 
 /// Finds the mounted hierarchies.
 fn hierarchy() -> Result<Hierarchy, StartError> {
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
-        .map_err(|e| StartError::Failed(format!("read /proc/self/mountinfo: {e}")))?;
-    Ok(Hierarchy::detect(&mountinfo, Path::new("/")))
+    crate::mounted_hierarchies().map_err(|e| StartError::Failed(e.to_string()))
 }

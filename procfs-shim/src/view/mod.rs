@@ -20,9 +20,9 @@ use crate::host::parse::HostMeminfo;
 use crate::host::process::{Pid, StartTime};
 use caller::Callers;
 use container::{Container, Groups, Init};
-use cpu::{CpuRules, CpuView};
+use cpu::{CpuRules, CpuView, Numbering, Quota};
 use load::LoadView;
-use memory::{MemoryRules, MemoryView};
+use memory::{MemoryRules, MemoryView, Show};
 use meter::CpuAccount;
 
 /// Thread states asked for in one round of samples over all containers.
@@ -35,6 +35,14 @@ pub struct Rules {
     pub memory: MemoryRules,
     /// Of processors.
     pub cpu: CpuRules,
+}
+
+impl Rules {
+    /// What is done unless the operator says otherwise.
+    pub const USUAL: Rules = Rules {
+        memory: MemoryRules { declared: None, swap: Show::Shown, zswap: Show::Shown },
+        cpu: CpuRules { declared: None, quota: Quota::Counted, numbering: Numbering::Kernel },
+    };
 }
 
 /// Whose files they are.
