@@ -7,7 +7,6 @@ use std::sync::Arc;
 use daemon::ready::{Detached, detach};
 use daemon::{Mount, MountRequest, Ready, ServeOptions};
 use dashmap::DashMap;
-use smallvec::SmallVec;
 use sys::xattr;
 
 use crate::cli::Cli;
@@ -147,16 +146,10 @@ fn root(core: &Core) -> sys::Result<Inode> {
             number = Some(core.numbers.of(stat.dev, stat.ino));
         }
     }
-    let place = Place {
-        upper,
-        lowers: Lowers::Refs(lowers.into()),
-        metacopy: false,
-        names: SmallVec::new(),
-        removed: 0,
-        nlink_diff: None,
-    };
-    let root = Inode::new(ROOT, number.unwrap_or(ROOT.0), libc::S_IFDIR, place);
-    if let Some(dir) = &root.dir {
+    let place = Place::new(&upper, &Lowers::Refs(lowers.into()));
+    let mut root = Inode::new(ROOT, libc::S_IFDIR, place);
+    if let Some(dir) = &mut root.dir {
+        dir.number = number.unwrap_or(ROOT.0);
         dir.impure.store(impure, std::sync::atomic::Ordering::Relaxed);
     }
     Ok(root)

@@ -49,7 +49,7 @@ pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
         if is_there(&place, need) {
             return Ok(());
         }
-        let parent = place.names.first().map(|n| Arc::clone(&n.parent));
+        let parent = place.first_parent();
         // A metacopy of a lower layer is copied like any file, from two places.
         (place.lower_refs()?, parent, place.has_upper() && place.metacopy)
     };
@@ -57,7 +57,7 @@ pub fn ensure_upper(core: &Core, inode: &Arc<Inode>, need: Need) -> Result<()> {
         ensure_upper(core, parent, Need::Data)?;
     }
     let copy = CopyUp { core, upper, inode, lowers, is_unmarked: Cell::new(false) };
-    match inode.kind {
+    match inode.kind() {
         libc::S_IFREG if metacopy => copy.fill_metacopy(need),
         libc::S_IFREG => copy.file(need),
         libc::S_IFDIR => copy.directory(),
@@ -85,8 +85,8 @@ pub fn ensure_name(
     let upper = core.stack.upper()?;
     let dir = core.upper_dir(parent)?;
     let mut place = inode.place.write();
-    let known = place.names.iter().find(|n| n.is(parent, name)).ok_or(Errno::ENOENT)?;
-    if known.in_upper {
+    let is_known = place.names().find(|n| n.is(parent, name)).map(|n| n.in_upper);
+    if is_known.ok_or(Errno::ENOENT)? {
         return Ok(());
     }
     let object = core.upper_spot(inode, &place)?;
@@ -106,10 +106,10 @@ pub fn add_nlink_diff(
     object: &Spot,
     change: i32,
 ) -> Result<()> {
-    let Some(diff) = place.nlink_diff else { return Ok(()) };
+    let Some(diff) = place.nlink_diff() else { return Ok(()) };
     let diff = diff.saturating_add(change);
     upper.set_mark(object, "nlink", format!("U{diff:+}").as_bytes())?;
-    place.nlink_diff = Some(diff);
+    place.set_nlink_diff(Some(diff));
     Ok(())
 }
 
@@ -133,12 +133,8 @@ fn mark(upper: &UpperLayer, to: &Spot, mark: &str, value: &[u8]) {
 
 /// Notes that the upper has an object at a name.
 fn named(place: &mut Place, parent: &Inode, name: &OsStr) {
-    if let Some(n) = place.names.iter_mut().find(|n| n.is(parent, name)) {
-        n.in_upper = true;
-    }
-    if let InUpper::Pinned(number, _) = place.upper {
-        place.upper = InUpper::Named(number);
-    }
+    place.name_in_upper(parent, name);
+    place.unpin();
 }
 
 fn listed_in_upper(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<()> {
@@ -257,7 +253,7 @@ impl CopyUp<'_> {
     /// Gives the staged copy its metadata and our marks.
     fn finish(&self, source: &OwnedFd, stat: &Stat, staged: &Staged<'_>) -> Result<()> {
         let to = staged.spot();
-        let number = self.inode.number.to_le_bytes();
+        let number = self.inode.number().to_le_bytes();
         // Marks before the times, which any change of attributes would touch; they keep the inode
         // number over remounts and are not worth failing for.
         match self.upper.set_mark(&to, "number", &number) {
@@ -280,39 +276,39 @@ impl CopyUp<'_> {
         metacopy: bool,
     ) -> Result<()> {
         let number = staged.spot().stat()?.ino;
-        let parent = self.inode.place.read().names.first().map(|n| Arc::clone(&n.parent));
+        let parent = self.inode.place.read().first_parent();
         let dir = match &parent {
             Some(p) => Some(self.core.upper_dir(p)?),
             None => None,
         };
         let mut place = self.inode.place.write();
-        let fd = match (place.names.first(), dir) {
-            (Some(name), Some(dir)) => {
-                let (parent, name) = (Arc::clone(&name.parent), name.name.clone());
+        let name = place.first_name().map(|n| (Arc::clone(n.parent), n.name.to_os_string()));
+        let fd = match (name, dir) {
+            (Some((parent, name)), Some(dir)) => {
                 let indexed = self.index(&staged, source, stat, &mut place)?;
                 let fd = match self.place_at(staged, (&parent, &dir, &name)) {
                     Err(e) => {
                         self.unindex(indexed);
-                        place.nlink_diff = None;
+                        place.set_nlink_diff(None);
                         return Err(e);
                     }
                     r => r?,
                 };
-                place.upper = InUpper::Named(number);
+                place.set_upper(&InUpper::Named(number));
                 named(&mut place, &parent, &name);
                 fd
             }
             _ => {
                 let fd = staged.into_nameless()?;
-                place.upper = InUpper::Pinned(number, Arc::clone(&fd));
+                place.set_upper(&InUpper::Pinned(number, Arc::clone(&fd)));
                 (!self.inode.is_dir()).then_some(fd)
             }
         };
         place.metacopy = metacopy;
         if self.is_unmarked.get() {
-            self.core.unmarked.insert(number, self.inode.number);
+            self.core.unmarked.insert(number, self.inode.number());
         }
-        if self.inode.kind == libc::S_IFREG
+        if self.inode.kind() == libc::S_IFREG
             && !metacopy
             && let Some(fd) = fd
         {
@@ -351,8 +347,8 @@ impl CopyUp<'_> {
             return Ok(None);
         };
         // The upper will have two links: the index and one name.
-        let links = stat.nlink.saturating_sub(place.removed);
-        place.nlink_diff = Some(links as i32 - 2);
+        let links = stat.nlink.saturating_sub(place.removed());
+        place.set_nlink_diff(Some(links as i32 - 2));
         add_nlink_diff(self.upper, place, &staged.spot(), 0)?;
         let entry = OsString::from(crate::layer::origin::index_name(&origin));
         self.upper.link(&staged.spot(), index, &entry)?;

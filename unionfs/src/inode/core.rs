@@ -13,7 +13,7 @@ use sys::{Errno, Result};
 use super::fds::FdCache;
 use super::number::Numbers;
 use super::table::InodeTable;
-use super::{Dir, InUpper, Ino, Inode, Lowers, OpenFile, Place};
+use super::{Dir, InUpper, Ino, Inode, OpenFile, Place};
 use crate::layer::idmap::IdMap;
 use crate::layer::marks::Escape;
 use crate::layer::{LayerStack, Permissions, Spot};
@@ -153,15 +153,15 @@ impl Core {
     /// # Errors
     /// `ENOENT`: there is none.
     pub fn upper_spot(&self, inode: &Inode, place: &Place) -> Result<Spot> {
-        match &place.upper {
+        match place.upper() {
             InUpper::No => Err(Errno::ENOENT),
-            InUpper::Pinned(_, fd) => Ok(Spot::Fd(Arc::clone(fd))),
+            InUpper::Pinned(_, fd) => Ok(Spot::Fd(fd)),
             InUpper::Named(_) if inode.id == super::ROOT => {
                 Ok(Spot::Fd(Arc::clone(self.stack.upper()?.root())))
             }
             InUpper::Named(_) => {
-                let name = place.names.iter().find(|n| n.in_upper).ok_or(Errno::ENOENT)?;
-                Ok(Spot::At(self.upper_dir(&name.parent)?, name.name.to_os_string()))
+                let name = place.names().find(|n| n.in_upper).ok_or(Errno::ENOENT)?;
+                Ok(Spot::At(self.upper_dir(name.parent)?, name.name.to_os_string()))
             }
         }
     }
@@ -171,8 +171,8 @@ impl Core {
         if place.has_upper() {
             return self.upper_spot(inode, place);
         }
-        if let (Lowers::Child(slot), Some(name)) = (&place.lowers, place.names.first()) {
-            let dir = self.lower_dir(&name.parent, usize::from(*slot))?;
+        if let (Some(slot), Some(name)) = (place.child_slot(), place.first_name()) {
+            let dir = self.lower_dir(name.parent, usize::from(slot))?;
             return Ok(Spot::At(dir, name.name.to_os_string()));
         }
         let lowers = place.lower_refs()?;
@@ -219,18 +219,18 @@ impl Core {
 
     /// Turns what a layer says of an object into what users shall see but for the owners.
     pub fn shown(&self, inode: &Inode, place: &Place, mut stat: Stat) -> Stat {
-        stat.ino = inode.number;
+        stat.ino = inode.number();
         if inode.is_dir() {
             // As overlayfs: to count the subdirectories of a merged directory would cost a listing.
             if place.is_merged() {
                 stat.nlink = 1;
             }
-            if place.names.is_empty() && inode.id != super::ROOT {
+            if place.first_name().is_none() && inode.id != super::ROOT {
                 stat.nlink = 0;
             }
         } else if !place.has_upper() {
-            stat.nlink = stat.nlink.saturating_sub(place.removed);
-        } else if let Some(diff) = place.nlink_diff {
+            stat.nlink = stat.nlink.saturating_sub(place.removed());
+        } else if let Some(diff) = place.nlink_diff() {
             stat.nlink = stat.nlink.saturating_add_signed(diff);
         }
         if place.metacopy
@@ -253,7 +253,7 @@ impl Core {
         }
         let place = inode.place.read();
         let is_whole = place.has_upper() && !place.metacopy;
-        let is_child = !place.has_upper() && matches!(place.lowers, Lowers::Child(_));
+        let is_child = !place.has_upper() && place.child_slot().is_some();
         let fd = if is_whole || is_child {
             self.spot(inode, &place)?.open(libc::O_RDONLY)?
         } else {

@@ -1,8 +1,8 @@
 //! All inodes that the kernel knows or that a known one hangs on; a shard per number.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::borrow::Borrow;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -30,16 +30,40 @@ impl Hasher for InoHasher {
     }
 }
 
+/// An inode, told from others by its id alone, so that the table needs no second copy of that.
+#[derive(Debug)]
+struct ById(Arc<Inode>);
+
+impl Borrow<Ino> for ById {
+    fn borrow(&self) -> &Ino {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &ById) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
 /// The table. Locks of shards are held for one expression, never across I/O.
 #[derive(Debug, Default)]
 pub struct InodeTable {
-    map: DashMap<Ino, Arc<Inode>, BuildHasherDefault<InoHasher>>,
+    map: DashMap<ById, (), BuildHasherDefault<InoHasher>>,
 }
 
 impl InodeTable {
     /// Returns an inode.
     pub fn get(&self, ino: Ino) -> Option<Arc<Inode>> {
-        self.map.get(&ino).map(|i| Arc::clone(&i))
+        self.map.get(&ino).map(|i| Arc::clone(&i.key().0))
     }
 
     /// Returns how many inodes are known.
@@ -54,7 +78,7 @@ impl InodeTable {
 
     /// Puts in an inode under its own number, as the root is.
     pub fn put(&self, inode: Arc<Inode>) {
-        self.map.insert(inode.id, inode);
+        self.map.insert(ById(inode), ());
     }
 
     /// Returns the inode of an object with one more lookup, making it if need be. Where another
@@ -67,18 +91,19 @@ impl InodeTable {
     ) -> Arc<Inode> {
         let mut choice = first;
         loop {
-            let found = match self.map.entry(choice) {
-                Entry::Occupied(e) => {
-                    let inode = Arc::clone(e.get());
-                    inode.lookups.fetch_add(1, Ordering::Relaxed);
-                    inode
+            let Some(found) = self.count(choice) else {
+                let inode = make(choice);
+                inode.count_lookup();
+                match self.map.entry(ById(Arc::clone(&inode))) {
+                    Entry::Vacant(v) => {
+                        v.insert(());
+                        return inode;
+                    }
+                    // Somebody was faster.
+                    Entry::Occupied(_) => {}
                 }
-                Entry::Vacant(v) => {
-                    let inode = make(choice);
-                    inode.lookups.fetch_add(1, Ordering::Relaxed);
-                    v.insert(Arc::clone(&inode));
-                    return inode;
-                }
+                inode.drop_names();
+                continue;
             };
             // Outside the shard's lock, as it looks at the inode's own.
             if same(&found) {
@@ -89,15 +114,20 @@ impl InodeTable {
         }
     }
 
+    /// Returns an inode with one more lookup, counted while the shard is locked, so that it can't
+    /// be dropped between.
+    fn count(&self, ino: Ino) -> Option<Arc<Inode>> {
+        let found = self.map.get(&ino)?;
+        let inode = &found.key().0;
+        inode.count_lookup();
+        Some(Arc::clone(inode))
+    }
+
     /// Takes back lookups; an inode that nobody knows and nothing hangs on is dropped, and then
     /// maybe its parents.
     pub fn forget(&self, ino: Ino, lookups: u64) {
         let Some(inode) = self.get(ino) else { return };
-        // Saturating, as a wrong count from the kernel must not wrap around.
-        let taken = inode.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-            Some(n.saturating_sub(lookups))
-        });
-        if taken.is_ok_and(|before| before <= lookups) {
+        if inode.uncount_lookups(lookups) {
             self.reap(&inode);
         }
     }
@@ -106,7 +136,7 @@ impl InodeTable {
     pub fn reap(&self, inode: &Arc<Inode>) {
         let mut queue = vec![Arc::clone(inode)];
         while let Some(inode) = queue.pop() {
-            if self.map.remove_if(&inode.id, |_, i| i.is_unused()).is_some() {
+            if self.map.remove_if(&inode.id, |i, ()| i.0.is_unused()).is_some() {
                 queue.extend(inode.drop_names());
             }
         }

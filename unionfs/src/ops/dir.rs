@@ -77,8 +77,8 @@ impl Union {
                 let stat = self.owned(stat);
                 let entry = DirEntry {
                     name,
-                    number: inode.number,
-                    kind: (inode.kind >> 12) as u8,
+                    number: inode.number(),
+                    kind: inode.dirent_kind(),
                     next: cookie.0 + DOTS,
                 };
                 if add(entry, Some(&stat)) {
@@ -105,8 +105,8 @@ impl Union {
         offset: u64,
         add: &mut impl FnMut(DirEntry<'_>) -> bool,
     ) -> bool {
-        let parent = dir.place.read().names.first().map_or(dir.number, |n| n.parent.number);
-        let dots = [(".", dir.number), ("..", parent)];
+        let parent = dir.place.read().first_name().map_or(dir.number(), |n| n.parent.number());
+        let dots = [(".", dir.number()), ("..", parent)];
         dots.iter().zip(1..).skip(offset as usize).any(|(&(name, number), next)| {
             add(DirEntry { name: OsStr::new(name), number, kind: libc::DT_DIR, next })
         })

@@ -8,7 +8,7 @@ use sys::stat::Stat;
 use super::Union;
 use crate::copyup::{Need, ensure_upper, make_impure};
 use crate::error::Result;
-use crate::inode::{InUpper, Ino, Name, Seen};
+use crate::inode::{Ino, Name, Seen};
 use crate::layer::{Over, marks};
 use crate::resolve;
 
@@ -31,7 +31,7 @@ impl Union {
         {
             let mut place = inode.place.write();
             let object = self.core.upper_spot(&inode, &place)?;
-            if marks::dot_wh_hides(name).is_some() && inode.kind == libc::S_IFREG {
+            if marks::dot_wh_hides(name).is_some() && inode.kind() == libc::S_IFREG {
                 upper.set_mark(&object, "literal", b"y")?;
             }
             if standing.seen == Seen::Whiteout {
@@ -41,16 +41,14 @@ impl Union {
             } else {
                 upper.link(&object, &dir, name)?;
             }
-            place.names.push(Name::new(&parent, name, true));
-            if let InUpper::Pinned(number, _) = place.upper {
-                place.upper = InUpper::Named(number);
-            }
+            place.push_name(Name::new(&parent, name, true));
+            place.unpin();
         }
         self.list_present(&parent, name, &inode, standing.below)?;
-        if inode.number != resolve::number_of(&self.core, &self.core.stat_upper(&inode)?) {
+        if inode.number() != resolve::number_of(&self.core, &self.core.stat_upper(&inode)?) {
             make_impure(&self.core, &parent, &dir)?;
         }
-        inode.lookups.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        inode.count_lookup();
         self.core.stat(&inode).map(|s| self.owned(s))
     }
 }

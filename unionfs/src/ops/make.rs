@@ -82,7 +82,7 @@ impl Union {
         if standing.seen == Seen::Present {
             return Err(Errno::EEXIST);
         }
-        if parent.place.read().names.is_empty() && parent.id != crate::inode::ROOT {
+        if parent.place.read().first_name().is_none() && parent.id != crate::inode::ROOT {
             return Err(Errno::ENOENT);
         }
         ensure_upper(&self.core, &parent, Need::Data)?;

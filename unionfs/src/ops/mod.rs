@@ -67,11 +67,8 @@ impl Union {
     }
 
     /// Changes the listing of a directory, if it has one.
-    fn relist(&self, dir: &Arc<Inode>, change: impl FnOnce(&mut Listing)) -> Result<()> {
-        if let Some(l) = self.core.dir(dir)?.listing.write().as_mut() {
-            change(l);
-        }
-        Ok(())
+    fn relist<T>(&self, dir: &Arc<Inode>, f: impl FnOnce(&mut Listing) -> T) -> Result<Option<T>> {
+        Ok(self.core.dir(dir)?.listing.write().as_mut().map(f))
     }
 
     /// Notes that a name of a directory now leads to an object of the upper; `below` says whether a
@@ -86,12 +83,12 @@ impl Union {
         let new = Entry {
             cookie: Cookie(0),
             seen: Seen::Present,
-            kind: (object.kind >> 12) as u8,
-            number: object.number,
+            kind: object.dirent_kind(),
+            number: object.number(),
             in_upper: true,
             below,
             lowers: Slots::default(),
         };
-        self.relist(dir, |l| l.put(name, new))
+        self.relist(dir, |l| l.put(name, new))?.unwrap_or(Ok(()))
     }
 }

@@ -72,10 +72,9 @@ impl Union {
                 (false, _) => upper.whiteout(&dir, name)?,
             }
             if !standing.in_upper {
-                place.removed += 1;
+                place.count_removed();
             }
-            let at = place.names.iter().position(|n| n.is(parent, name));
-            at.map(|i| place.names.remove(i))
+            place.take_name(parent, name)
         };
         if let Some(gone) = gone {
             self.core.release(gone);
@@ -87,7 +86,7 @@ impl Union {
     /// as overlayfs with an index does.
     pub(super) fn keep_link_count(&self, victim: &Arc<Inode>) -> Result<()> {
         let has_index = self.core.stack.upper_opt().is_some_and(|u| u.index().is_some());
-        if !has_index || victim.kind != libc::S_IFREG || victim.place.read().has_upper() {
+        if !has_index || victim.kind() != libc::S_IFREG || victim.place.read().has_upper() {
             return Ok(());
         }
         if self.core.stat(victim)?.nlink > 1 {
@@ -104,7 +103,7 @@ impl Union {
         place: &mut Place,
         standing: Standing,
     ) -> Result<()> {
-        if !place.has_upper() || place.nlink_diff.is_none() {
+        if !place.has_upper() || place.nlink_diff().is_none() {
             return Ok(());
         }
         let upper = self.core.stack.upper()?;
@@ -139,7 +138,8 @@ impl Union {
                 e.in_upper = false;
                 e.lowers = Slots::default();
             });
-        })
+        })?;
+        Ok(())
     }
 
     /// Keeps hold of an object of the upper that is about to lose its last known name there: users
@@ -151,8 +151,8 @@ impl Union {
         parent: &Inode,
         name: &OsStr,
     ) -> Result<()> {
-        let InUpper::Named(number) = place.upper else { return Ok(()) };
-        if place.names.iter().any(|n| n.in_upper && !n.is(parent, name)) {
+        let InUpper::Named(number) = place.upper() else { return Ok(()) };
+        if place.names().any(|n| n.in_upper && !n.is(parent, name)) {
             return Ok(());
         }
         // The upper may give its number to a new object once this one is gone.
@@ -162,7 +162,7 @@ impl Union {
             Some(fd) => fd,
             None => Arc::new(self.core.upper_spot(inode, place)?.open(libc::O_PATH)?),
         };
-        place.upper = InUpper::Pinned(number, fd);
+        place.set_upper(&InUpper::Pinned(number, fd));
         Ok(())
     }
 }

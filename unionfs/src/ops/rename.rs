@@ -151,10 +151,9 @@ impl Union {
                 self.pin(r, &mut place, &to.parent, to.name)?;
                 self.move_locked(&from, &to, moved)?;
                 if !to.standing.in_upper {
-                    place.removed += 1;
+                    place.count_removed();
                 }
-                let at = place.names.iter().position(|n| n.is(&to.parent, to.name));
-                at.map(|i| place.names.remove(i))
+                place.take_name(&to.parent, to.name)
             }
             None => {
                 self.move_locked(&from, &to, moved)?;
@@ -248,7 +247,7 @@ impl Union {
         let upper = self.core.stack.upper()?;
         let object = Spot::At(Arc::clone(&from.dir), from.name.into());
         if moved.is_dir() {
-            let lower = moved.place.read().lowers.refs().first().map(|l| Arc::clone(&l.path));
+            let lower = moved.place.read().refs().first().map(|l| Arc::clone(&l.path));
             if let Some(path) = lower {
                 return self.redirect(&object, &path);
             }
@@ -257,11 +256,11 @@ impl Union {
             }
             return Ok(());
         }
-        if moved.kind == libc::S_IFREG && marks::dot_wh_hides(to.name).is_some() {
+        if moved.kind() == libc::S_IFREG && marks::dot_wh_hides(to.name).is_some() {
             upper.set_mark(&object, "literal", b"y")?;
         }
         self.redirect_metacopy(moved)?;
-        if moved.number != resolve::number_of(&self.core, &object.stat()?) {
+        if moved.number() != resolve::number_of(&self.core, &object.stat()?) {
             make_impure(&self.core, &to.parent, &to.dir)?;
         }
         Ok(())
@@ -270,7 +269,7 @@ impl Union {
     /// Whether a directory with a lower part can be renamed.
     fn may_redirect(&self, place: &Place) -> bool {
         let marks = self.core.stack.upper_opt().is_some_and(|u| u.dialect().prefix.is_some());
-        self.core.options.redirects && marks && place.lowers.refs().iter().all(|l| !l.barrier)
+        self.core.options.redirects && marks && place.refs().iter().all(|l| !l.barrier)
     }
 
     /// Notes on an object of the upper where lower layers hold its lower part: the path of the topmost
@@ -303,8 +302,7 @@ fn check_kinds(moved: &Inode, replaced: &Inode) -> Result<()> {
 
 /// Gives an object its new name, and returns the old one.
 fn replace_name(place: &mut Place, from: &End<'_>, to: &End<'_>) -> Option<Name> {
-    let at = place.names.iter().position(|n| n.is(&from.parent, from.name));
-    let old = at.map(|i| place.names.remove(i));
-    place.names.push(Name::new(&to.parent, to.name, true));
+    let old = place.take_name(&from.parent, from.name);
+    place.push_name(Name::new(&to.parent, to.name, true));
     old
 }

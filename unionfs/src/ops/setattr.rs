@@ -69,7 +69,7 @@ impl Union {
                 self.clear_suid_sgid(&inode)?;
             }
         }
-        if only_privileges && !matches!(inode.kind, libc::S_IFDIR | libc::S_IFLNK) {
+        if only_privileges && !matches!(inode.kind(), libc::S_IFDIR | libc::S_IFLNK) {
             self.clear_suid_sgid(&inode)?;
         }
         {
@@ -115,7 +115,7 @@ impl Union {
 }
 
 fn set_mode(upper: &crate::layer::UpperLayer, inode: &Inode, spot: &Spot, mode: u32) -> Result<()> {
-    if inode.kind == libc::S_IFLNK {
+    if inode.kind() == libc::S_IFLNK {
         return Err(Errno::EOPNOTSUPP);
     }
     upper.chmod(spot, mode & 0o7777)

@@ -125,7 +125,7 @@ impl Union {
 }
 
 fn is_barrier(place: &crate::inode::Place) -> bool {
-    !place.has_upper() && place.lowers.refs().first().is_some_and(|l| l.barrier)
+    !place.has_upper() && place.refs().first().is_some_and(|l| l.barrier)
 }
 
 /// Whether the caller belongs to a group, by its supplementary groups in /proc (the request carries

@@ -66,7 +66,7 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
             more,
         };
         let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
-        merge.upper(layer);
+        merge.upper(layer)?;
     }
     for (i, at) in lowers.iter().enumerate().filter(|(_, at)| !at.barrier) {
         let fd = core.lower_dir(dir, i)?;
@@ -80,7 +80,7 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
             more,
         };
         let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
-        merge.lower(i as u16, layer);
+        merge.lower(i as u16, layer)?;
     }
     merge.listing.shrink();
     Ok(Some(merge.listing))
@@ -219,25 +219,26 @@ struct Merge {
 }
 
 impl Merge {
-    fn upper(&mut self, layer: Layer) {
+    fn upper(&mut self, layer: Layer) -> Result<()> {
         for raw in layer.objects {
             if raw.kind != libc::DT_DIR || raw.opaque {
                 self.closed.insert(raw.name.clone());
             }
             let entry = Entry { in_upper: true, ..blank(&raw) };
-            self.listing.put(&raw.name, entry);
+            self.listing.put(&raw.name, entry)?;
         }
         for name in layer.whiteouts {
             self.closed.insert(name.clone());
             // A removed and re-made directory has its `.wh.` file beside it.
             if self.listing.get(&name).is_none() {
                 let raw = Raw { name, kind: 0, number: 0, own: 0, opaque: false };
-                self.listing.put(&raw.name, Entry { seen: Seen::Whiteout, ..blank(&raw) });
+                self.listing.put(&raw.name, Entry { seen: Seen::Whiteout, ..blank(&raw) })?;
             }
         }
+        Ok(())
     }
 
-    fn lower(&mut self, index: u16, layer: Layer) {
+    fn lower(&mut self, index: u16, layer: Layer) -> Result<()> {
         for raw in layer.objects {
             let first_below = self.settled.insert(raw.name.clone());
             let merges = raw.kind == libc::DT_DIR && !self.closed.contains(&raw.name);
@@ -246,7 +247,7 @@ impl Merge {
                     let entry = Entry { below: true, lowers: Slots::one(index), ..blank(&raw) };
                     // Hidden by a whiteout of a lower above, or by nothing.
                     if !self.closed.contains(&raw.name) {
-                        self.listing.put(&raw.name, entry);
+                        self.listing.put(&raw.name, entry)?;
                     }
                 }
                 Some(_) => self.listing.update(&raw.name, |e| {
@@ -267,6 +268,7 @@ impl Merge {
             self.settled.insert(name.clone());
             self.closed.insert(name);
         }
+        Ok(())
     }
 }
 

@@ -41,15 +41,11 @@ pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (A
     let kind = found.stat.kind();
     let same = |i: &Inode| is_same(i, kind, &found.upper, &found.lowers);
     let make = |id: Ino| {
-        let place = Place {
-            upper: found.upper.clone(),
-            lowers: found.lowers.clone(),
-            metacopy: found.metacopy,
-            names: smallvec::smallvec![Name::new(parent, name, found.named_in_upper)],
-            removed: 0,
-            nlink_diff: found.nlink_diff,
-        };
-        Arc::new(Inode::new(id, id.0, kind, place))
+        let mut place = Place::new(&found.upper, &found.lowers);
+        place.metacopy = found.metacopy;
+        place.set_nlink_diff(found.nlink_diff);
+        place.push_name(Name::new(parent, name, found.named_in_upper));
+        Arc::new(Inode::new(id, kind, place))
     };
     let inode = core.table.enter(Ino(found.number), same, make);
     if found.impure
@@ -59,15 +55,15 @@ pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (A
     }
     let known = {
         let place = inode.place.read();
-        let known = place.names.iter().any(|n| n.is(parent, name));
+        let known = place.is_known_as(parent, name);
         known.then(|| core.shown(&inode, &place, found.stat))
     };
     let stat = known.unwrap_or_else(|| {
         let mut place = inode.place.write();
-        place.names.push(Name::new(parent, name, found.named_in_upper));
+        place.push_name(Name::new(parent, name, found.named_in_upper));
         // A pinned object that has a name again needs its descriptor no longer.
-        if found.named_in_upper && matches!(place.upper, InUpper::Pinned(..)) {
-            place.upper = found.upper.clone();
+        if found.named_in_upper {
+            place.unpin();
         }
         core.shown(&inode, &place, found.stat)
     });
@@ -77,19 +73,15 @@ pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (A
 /// Whether an inode that has the number already is the object that was found: the upper's own
 /// number decides, else the lowers do.
 fn is_same(inode: &Inode, kind: u32, upper: &InUpper, lowers: &Lowers) -> bool {
-    if inode.kind != kind {
+    if inode.kind() != kind {
         return false;
     }
     let place = inode.place.read();
-    let found = match upper {
-        InUpper::No => None,
-        InUpper::Named(n) | InUpper::Pinned(n, _) => Some(*n),
-    };
-    match (place.upper_number(), found) {
+    match (place.upper_number(), upper.number()) {
         (Some(a), Some(b)) => a == b,
         // Lower directories can be found at two places where a layer lies in another; lower files
         // with one number are hard links.
-        _ if inode.is_dir() => *lowers != Lowers::No && place.lowers == *lowers,
+        _ if inode.is_dir() => *lowers != Lowers::No && place.lowers() == *lowers,
         (None, None) => true,
         // Copied up between the look at the layers and now.
         (Some(_), None) => true,

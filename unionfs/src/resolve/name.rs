@@ -133,7 +133,7 @@ fn is_below(core: &Core, parent: &Arc<Inode>, lowers: &[LowerRef], name: &OsStr)
 fn listed(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Where> {
     let dir = core.dir(parent)?;
     let ask = |l: &crate::inode::Listing| match l.get(name) {
-        Some(e) if e.seen == Seen::Present => Where::Only(e.in_upper, e.lowers.clone()),
+        Some(e) if e.seen == Seen::Present => Where::Only(e.in_upper, e.lowers),
         _ => Where::Nowhere,
     };
     if let Some(l) = dir.listing.read().as_ref() {
