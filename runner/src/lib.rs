@@ -9,6 +9,7 @@
 //! | `launch` | builds it, watches it, undoes everything at its end |
 //! | `rootfs` | from layers to a root directory; the two daemons |
 //! | `cgroup` | limits |
+//! | `image` | images: layers by content, formats in and out, registries |
 //! | `store` | what containers keep while they live |
 //! | `identity` | whose users a container has |
 //! | `spec` | the container as data: what `plan` decides and `launch` executes |
@@ -23,6 +24,8 @@ mod cgroup;
 mod cli;
 mod error;
 mod identity;
+#[allow(dead_code, unused_imports, reason = "its verbs come next")]
+mod image;
 mod launch;
 mod plan;
 mod rootfs;

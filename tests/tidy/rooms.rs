@@ -8,7 +8,7 @@ use crate::source::{Source, line_number, sources, words};
 const ROOMS: [(&str, &[&str]); 3] = [
     ("unionfs", &["transport", "ops", "resolve", "copyup", "inode", "layer"]),
     ("procfs-shim", &["verbs", "transport", "files", "view", "cgroup", "host"]),
-    ("runner", &["cli", "plan", "launch", "rootfs", "cgroup", "store", "identity", "spec"]),
+    ("runner", &["cli", "plan", "launch", "rootfs", "cgroup", "image", "store", "identity", "spec"]),
 ];
 
 fn place(source: &Source, at: usize, what: &str) -> String {
