@@ -1,19 +1,17 @@
 //! The daemon is killed, or a system call of its fails, at every step of an operation: afterwards
 //! all is as before or all is done, and the next attempt succeeds.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use support::privilege::installed;
-use support::process;
 use support::tree::{Show, Tree};
 use support::{Scratch, Union, require};
 
 use crate::files::*;
 use crate::subjects::ours;
+use crate::tracer::Tracer;
 
 const LOWER: &str = r#"
     f a 4755 3:4 "content" x:user.n=v
@@ -80,52 +78,6 @@ fn look(u: &Union) -> String {
     Tree::read(u.root()).text(&Show::default())
 }
 
-/// strace, attached to a daemon.
-struct Tracer(Child);
-
-impl Tracer {
-    /// Makes the `n`th `call` of each thread of `daemon` go wrong as `what` says.
-    fn attach(daemon: i32, call: &str, what: &str, n: usize) -> Tracer {
-        let mut child = Command::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
-            .args(["-e", &format!("inject={call}:{what}:when={n}")])
-            .args(["-p", &daemon.to_string()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start strace");
-        let traced = format!("TracerPid:\t{}", child.id());
-        // Attached is who has a tracer; all threads are.
-        while !all_threads(daemon, &traced) {
-            if let Some(status) = child.try_wait().expect("wait for strace") {
-                panic!("strace can't attach: {status}");
-            }
-            std::thread::yield_now();
-        }
-        Tracer(child)
-    }
-}
-
-/// Whether the status of each thread of a process has the line.
-fn all_threads(pid: i32, line: &str) -> bool {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    tasks.flatten().all(|task| {
-        let Ok(file) = std::fs::File::open(task.path().join("status")) else { return false };
-        BufReader::new(file).lines().map_while(Result::ok).any(|l| l == line)
-    })
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        // Not asked to end but killed: it may wait for ever for threads of a daemon that it has
-        // killed, and what it traces goes on without it.
-        if let Err(e) = self.0.kill() {
-            eprintln!("end strace: {e}");
-        }
-        process::wait(&mut self.0);
-    }
-}
-
 /// Does an operation on an undisturbed union; returns the tree before and after.
 fn undisturbed(operation: Operation) -> (String, String) {
     let u = Union::within(&ours(), Scratch::in_memory()).layer(LOWER).mount();
@@ -144,7 +96,7 @@ fn kill_at(
 ) -> bool {
     let mut u = Union::within(&ours(), Scratch::in_memory()).layer(LOWER).mount();
     let daemon = u.mounted().daemon().expect("a daemon");
-    let tracer = Tracer::attach(daemon, call, "signal=KILL", n);
+    let tracer = Tracer::inject(daemon, call, "signal=KILL", n);
     let result = operation(&u);
     drop(tracer);
     let died = !matches!(result, Ok(()));
@@ -182,7 +134,7 @@ fn fail_at(
 ) -> bool {
     let mut u = Union::within(&ours(), Scratch::in_memory()).layer(LOWER).mount();
     let daemon = u.mounted().daemon().expect("a daemon");
-    let tracer = Tracer::attach(daemon, call, "error=EIO", n);
+    let tracer = Tracer::inject(daemon, call, "error=EIO", n);
     let result = operation(&u);
     drop(tracer);
     let where_ = format!("{name}: EIO from {call} {n}, result {result:?}");

@@ -45,6 +45,22 @@ only_ours! {
         let u = with.option("squash_to_uid=33").option("squash_to_gid=44").mount();
         assert_eq!((owner(&u.path("f")), owner(&u.path("d"))), ((33, 44), (33, 44)));
     }
+
+    /// As fuse-overlayfs; the kernel has no such option.
+    fn squashing_changes_what_is_shown_and_not_what_is_written(fs) {
+        needs_a_daemon(fs);
+        let with = Union::on(fs).layer("f f 5:6 \"x\"\nf g 5:6 \"x\"");
+        let u = with.option("squash_to_uid=33").option("squash_to_gid=44").mount();
+        put(&u.path("new"), "n");
+        mkdir(&u.path("dir"));
+        append(&u.path("f"), "y");
+        chown(&u.path("g"), 51, 71);
+        for name in ["new", "dir", "f", "g"] {
+            assert_eq!(owner(&u.path(name)), (33, 44), "{name}");
+        }
+        let written = ["new", "dir", "f", "g"].map(|name| owner(&u.upper(name)));
+        assert_eq!(written, [(0, 0), (0, 0), (5, 6), (51, 71)]);
+    }
 }
 
 /// Makes a file and a directory whose owners and modes are kept in attributes. Their owners come
