@@ -1,5 +1,5 @@
 //! What the two FUSE daemons share, in the order in which a daemon lives: [`ready`] detaches it,
-//! [`mount`] opens `/dev/fuse` and mounts, [`serve`] answers until the mount is gone, [`signals`]
+//! [`mount`] opens `/dev/fuse` and mounts, [`serve`] answers until the mount is gone (its threads in [`turns`]), [`signals`]
 //! ends it cleanly. A daemon that must not break its users has a supervisor that holds the connection
 //! ([`supervise`]), and workers that go on where another one was killed ([`reattach`]).
 #![forbid(unsafe_code)]
@@ -11,9 +11,11 @@ pub mod reattach;
 pub mod serve;
 pub mod signals;
 pub mod supervise;
+pub mod turns;
 
 pub use mount::{Mount, MountError, MountPoint, MountRequest};
 pub use ready::Ready;
 pub use reattach::{Connection, Resume};
-pub use serve::{ServeOptions, serve, serve_connection};
+pub use serve::{ServeOptions, serve, serve_connection, serve_in_turns};
 pub use supervise::{Upgrade, supervise};
+pub use turns::{Turn, Turns};

@@ -1,6 +1,8 @@
 //! Answers the kernel until the mount is gone, whoever unmounts it.
 
 use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Config, Filesystem, Notifier, Session, SessionACL};
@@ -9,6 +11,7 @@ use crate::mount::{Mount, Place};
 use crate::ready::Ready;
 use crate::reattach::Connection;
 use crate::signals::{Request, Signals};
+use crate::turns::Turns;
 
 /// How long a daemon that was asked to end waits for users of a mount that was busy, before it
 /// leaves them with a dead connection. Below a second, after which Apptainer kills.
@@ -35,11 +38,25 @@ pub struct ServeOptions {
 /// # Errors
 /// The handshake failed, or a thread can't be started. The file system is unmounted again then.
 pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io::Result<()> {
+    serve_in_turns(fs, mount, options, None)
+}
+
+/// As [`serve`], with threads that take turns: the file system begins one with each message.
+pub fn serve_in_turns<FS: Filesystem>(
+    fs: FS,
+    mount: Mount,
+    options: ServeOptions,
+    turns: Option<&Arc<Turns>>,
+) -> io::Result<()> {
     let signals = Signals::block()?;
     let (fd, place) = mount.into_parts();
     let config = config(&options);
-    let served = Session::from_fd(fs, fd, SessionACL::All, config)
-        .and_then(|session| run(session, &place, signals, options));
+    let served = Session::from_fd(fs, fd, SessionACL::All, config).and_then(|session| {
+        if let Some(turns) = turns {
+            turns.watch(session.as_fd().try_clone_to_owned()?)?;
+        }
+        run(session, &place, signals, options)
+    });
     if served.is_err()
         && let Some(place) = &place
         && let Err(e) = place.unmount()

@@ -81,6 +81,19 @@ pub fn read_at(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize> {
     Ok(done)
 }
 
+/// Reads at `offset` what is in memory (`RWF_NOWAIT`, preadv2(2)); returns the bytes read, fewer at
+/// the end of the file or where a disk would have to be waited for.
+///
+/// # Errors
+/// `EAGAIN`: nothing is in memory. `EOPNOTSUPP`: the file system doesn't tell.
+pub fn read_cached(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize> {
+    let part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    // SAFETY: the vector has one part, which is writable for its whole length.
+    let n =
+        unsafe { libc::preadv2(fd.as_fd().as_raw_fd(), &part, 1, offset as i64, libc::RWF_NOWAIT) };
+    Errno::result(n).map(|n| n as usize)
+}
+
 /// Writes at `offset` until `buf` is written; returns the bytes written, fewer only where an error
 /// stopped it after a part.
 pub fn write_at(fd: impl AsFd, buf: &[u8], offset: u64) -> Result<usize> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use daemon::ready::{Detached, detach};
-use daemon::{Mount, MountRequest, Ready, ServeOptions};
+use daemon::{Mount, MountRequest, Ready, ServeOptions, Turns};
 use dashmap::DashMap;
 use sys::xattr;
 
@@ -56,7 +56,8 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
     };
     let options =
         ServeOptions { threads: config.threads, ready, started: Box::new(|_| Ok(())), statistics };
-    daemon::serve(Served::new(union, cache), mount, options)
+    let turns = union.turns();
+    daemon::serve_in_turns(Served::new(union, cache), mount, options, Some(&turns))
         .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -102,6 +103,7 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
         escape,
         origins,
         unmarked: DashMap::new(),
+        turns: Turns::new(config.threads),
         own: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
         opens_all: sys::process::has_capability(sys::process::CAP_DAC_OVERRIDE),
     };

@@ -7,7 +7,7 @@ mod staging;
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +21,9 @@ use crate::error::best_effort;
 use crate::inode::core::Fsync;
 use crate::inode::{Core, InUpper, Inode, Place, index};
 use crate::layer::{LowerRef, Over, Spot, UpperLayer};
+
+/// Bytes whose copy takes no longer than other messages.
+const QUICK: u64 = 64 << 10;
 
 /// How much of an object the upper must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,16 +211,23 @@ impl CopyUp<'_> {
             sys::name::truncate(file, stat.size)?;
         }
         if need == Need::Data {
-            data::copy(self.open_data()?, file, stat.size)?;
+            self.copy_data(file, stat.size)?;
         }
         self.finish(&source, &stat, &staged)?;
         let has_data = need == Need::Data && stat.size > 0;
         match self.core.options.fsync {
-            Fsync::Ordered if has_data => nix::unistd::fsync(file)?,
-            Fsync::Strict => nix::unistd::fsync(file)?,
+            Fsync::Ordered if has_data => self.core.sync(file, false)?,
+            Fsync::Strict => self.core.sync(file, false)?,
             _ => {}
         }
         self.commit(staged, &source, &stat, metacopy)
+    }
+
+    fn copy_data(&self, to: &OwnedFd, size: u64) -> Result<()> {
+        if size > QUICK {
+            self.core.turns.blocking();
+        }
+        data::copy(self.open_data()?, to, size)
     }
 
     /// Marks a copy as having no data, if the upper can.
@@ -234,7 +244,8 @@ impl CopyUp<'_> {
         let staged = Staged::directory(self.upper)?;
         self.finish(&source, &stat, &staged)?;
         if self.core.options.fsync == Fsync::Strict {
-            nix::unistd::fsync(staged.spot().open(libc::O_RDONLY | libc::O_DIRECTORY)?)?;
+            let dir = staged.spot().open(libc::O_RDONLY | libc::O_DIRECTORY)?;
+            self.core.sync(dir, false)?;
         }
         self.commit(staged, &source, &stat, false)
     }
@@ -367,9 +378,9 @@ impl CopyUp<'_> {
         let before = spot.stat()?;
         let file = Arc::new(spot.open(libc::O_RDWR)?);
         if need == Need::Data {
-            data::copy(self.open_data()?, &file, before.size)?;
+            self.copy_data(&file, before.size)?;
             if self.core.options.fsync != Fsync::Volatile {
-                nix::unistd::fsync(file.as_fd())?;
+                self.core.sync(&file, false)?;
             }
         }
         let object = Spot::Fd(Arc::clone(&file));

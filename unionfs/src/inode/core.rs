@@ -1,10 +1,11 @@
 //! The state of a mounted union that resolving and copying up need, and the ways to an object.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use daemon::Turns;
 use dashmap::DashMap;
 use sys::openat::{Confine, open_confined};
 use sys::stat::Stat;
@@ -78,6 +79,8 @@ pub struct Core {
     /// Numbers of live copies on which they can't be marked (user attributes can't be on symlinks and
     /// nodes), by the upper's own.
     pub unmarked: DashMap<u64, u64>,
+    /// The threads that serve, to be told before one of them blocks.
+    pub turns: Arc<Turns>,
     /// The daemon's own user and group, which new objects get by themselves.
     pub own: (u32, u32),
 }
@@ -288,6 +291,12 @@ impl Core {
         let fd = Arc::new(fd);
         self.keep_open(inode, Arc::clone(&fd), true);
         Ok(fd)
+    }
+
+    /// Brings a file to disk, while other threads go on.
+    pub fn sync(&self, fd: impl AsFd, data_only: bool) -> Result<()> {
+        self.turns.blocking();
+        if data_only { nix::unistd::fdatasync(fd) } else { nix::unistd::fsync(fd) }
     }
 
     /// Keeps the content of a file open for the next use.

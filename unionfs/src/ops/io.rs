@@ -1,7 +1,7 @@
 //! Content: read, write, fsync, fallocate, lseek, copy_file_range.
 
 use std::cell::RefCell;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 
 use sys::{Errno, copy};
 
@@ -28,10 +28,27 @@ impl Union {
             let read =
                 self.core.inode(ino).and_then(|inode| self.core.reader(&inode)).and_then(|fd| {
                     let part = buf.get_mut(..size).ok_or(Errno::EIO)?;
-                    copy::read_at(fd, part, offset)
+                    self.read_at(&fd, part, offset)
                 });
             reply(read.and_then(|n| buf.get(..n).ok_or(Errno::EIO)));
         });
+    }
+
+    /// Reads what is cached, and lets other threads go on before it waits for the rest.
+    fn read_at(&self, fd: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let cached = match copy::read_cached(fd, buf, offset) {
+            Ok(n) if n == buf.len() => return Ok(n),
+            Ok(n) => n,
+            Err(Errno::EAGAIN) => 0,
+            // A file system without it, which may be in memory or not.
+            Err(Errno::EOPNOTSUPP) => return copy::read_at(fd, buf, offset),
+            Err(e) => return Err(e),
+        };
+        let rest = buf.get_mut(cached..).unwrap_or_default();
+        if cached == 0 {
+            self.core.turns.blocking();
+        }
+        Ok(cached + copy::read_at(fd, rest, offset + cached as u64)?)
     }
 
     /// Writes and returns the bytes written. `kill_privileges`: the kernel says that suid and sgid
@@ -60,15 +77,15 @@ impl Union {
         }
         if inode.is_dir() {
             let dir = self.core.upper_dir(&inode)?;
-            return nix::unistd::fsync(Core::readable(&dir)?);
+            return self.core.sync(Core::readable(&dir)?, data_only);
         }
         if inode.place.read().metacopy {
             let place = inode.place.read();
             let fd = self.core.upper_spot(&inode, &place)?.open(libc::O_RDONLY)?;
-            return nix::unistd::fsync(fd);
+            return self.core.sync(fd, data_only);
         }
         let fd = self.core.reader(&inode)?;
-        if data_only { nix::unistd::fdatasync(fd.as_fd()) } else { nix::unistd::fsync(fd.as_fd()) }
+        self.core.sync(fd, data_only)
     }
 
     /// `fallocate(2)` in any mode that the upper's file system knows.
@@ -114,6 +131,7 @@ impl Union {
         let signed = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
         // The reply has 32 bits for the count.
         let len = len.min(1 << 30) as usize;
+        self.core.turns.blocking();
         let n = copy::copy_range(src, signed(from_offset)?, dst, signed(to_offset)?, len)?;
         if caller.uid != UnionId(0) {
             self.clear_suid_sgid(&to)?;

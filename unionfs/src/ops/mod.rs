@@ -15,6 +15,7 @@ pub mod xattr;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use daemon::Turns;
 use parking_lot::RwLock;
 use sys::stat::Stat;
 
@@ -47,9 +48,20 @@ impl Union {
         Union { core, renames: RwLock::new(()) }
     }
 
+    /// Returns the turns of the threads that serve.
+    pub fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.core.turns)
+    }
+
     /// Returns what SIGUSR1 prints: how much is kept.
     pub fn statistics(&self) -> String {
-        format!("{} inodes, {} with descriptors", self.core.table.len(), self.core.fds.len())
+        let (readers, calls) = self.core.turns.readers_and_calls();
+        format!(
+            "{} inodes, {} with descriptors; {readers} of {} threads read, {calls} calls for help",
+            self.core.table.len(),
+            self.core.fds.len(),
+            self.core.turns.threads(),
+        )
     }
 
     /// Ends the mount: nobody asks any more.

@@ -91,6 +91,7 @@ impl Filesystem for Served {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turns.begin();
         log::debug!("lookup {parent} {name:?}");
         match self.union.lookup(ino(parent), name) {
             Ok(None) => reply.entry(&self.cache.negative, &absent(), GENERATION),
@@ -100,10 +101,12 @@ impl Filesystem for Served {
     }
 
     fn forget(&self, _req: &Request, node: INodeNo, nlookup: u64) {
+        // No turn, as it may be one of many in a message, and the thread must not rest among them.
         self.union.forget(ino(node), nlookup);
     }
 
     fn getattr(&self, _req: &Request, node: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turns.begin();
         log::debug!("getattr {node}");
         self.attr(self.union.getattr(ino(node)), reply);
     }
@@ -126,6 +129,7 @@ impl Filesystem for Served {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _turn = self.turns.begin();
         let change = Change {
             mode,
             uid: uid.map(UnionId),
@@ -140,6 +144,7 @@ impl Filesystem for Served {
     }
 
     fn readlink(&self, _req: &Request, node: INodeNo, reply: ReplyData) {
+        let _turn = self.turns.begin();
         log::debug!("readlink {node}");
         match self.union.readlink(ino(node)) {
             Ok(target) => reply.data(target.as_bytes()),
@@ -157,6 +162,7 @@ impl Filesystem for Served {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("mknod {parent} {name:?} {mode:o} {rdev:#x}");
         let new = match mode & libc::S_IFMT {
             libc::S_IFREG | 0 => New::File,
@@ -175,17 +181,20 @@ impl Filesystem for Served {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("mkdir {parent} {name:?} {mode:o}");
         let mode = Mode { bits: mode, umask };
         self.entry(self.union.make(caller(req), ino(parent), name, New::Dir, mode), reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.begin();
         log::debug!("unlink {parent} {name:?}");
         done(self.union.unlink(ino(parent), name), reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.begin();
         log::debug!("rmdir {parent} {name:?}");
         done(self.union.rmdir(ino(parent), name), reply);
     }
@@ -198,6 +207,7 @@ impl Filesystem for Served {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("symlink {parent} {name:?}");
         let new = New::Symlink(target.as_os_str());
         let mode = Mode { bits: 0o777, umask: 0 };
@@ -214,6 +224,7 @@ impl Filesystem for Served {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("rename {parent} {name:?} {newparent} {newname:?} {flags:?}");
         let names = Names { from: (ino(parent), name), to: (ino(newparent), newname) };
         done(self.union.rename(names, flags.bits()), reply);
@@ -227,16 +238,19 @@ impl Filesystem for Served {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("link {node} {newparent} {newname:?}");
         self.entry(self.union.link(ino(node), ino(newparent), newname), reply);
     }
 
     fn open(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.begin();
         log::debug!("open {node}");
         self.opened(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
     }
 
     fn opendir(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.begin();
         log::debug!("opendir {node}");
         self.opened(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
     }
@@ -251,6 +265,7 @@ impl Filesystem for Served {
         _flags: i32,
         reply: ReplyCreate,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("create {parent} {name:?} {mode:o}");
         let mode = Mode { bits: mode, umask };
         match self.union.make(caller(req), ino(parent), name, New::File, mode) {
@@ -273,6 +288,7 @@ impl Filesystem for Served {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("read {node} {offset} {size}");
         self.union.read(ino(node), offset, size, |read| match read {
             Ok(bytes) => reply.data(bytes),
@@ -292,6 +308,7 @@ impl Filesystem for Served {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("write {node} {offset} {}", data.len());
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         match self.union.write(ino(node), offset, data, kill) {
@@ -308,6 +325,7 @@ impl Filesystem for Served {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.begin();
         // A write was written when it was acknowledged; the kernel asks no more after this.
         reply.error(fuser::Errno::ENOSYS);
     }
@@ -320,6 +338,7 @@ impl Filesystem for Served {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("fsync {node}");
         done(self.union.fsync(ino(node), datasync), reply);
     }
@@ -332,6 +351,7 @@ impl Filesystem for Served {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("fsyncdir {node}");
         done(self.union.fsync(ino(node), datasync), reply);
     }
@@ -344,6 +364,7 @@ impl Filesystem for Served {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("readdir {node} {offset}");
         let read = self.union.readdir(ino(node), offset, |e| {
             let kind = file_type(u32::from(e.kind) << 12);
@@ -363,6 +384,7 @@ impl Filesystem for Served {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("readdirplus {node} {offset}");
         let read = self.union.readdirplus(ino(node), offset, |e, stat| {
             let attr = match stat {
@@ -382,6 +404,7 @@ impl Filesystem for Served {
     }
 
     fn statfs(&self, _req: &Request, _node: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turns.begin();
         match self.union.statfs() {
             Ok(s) => reply.statfs(
                 s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
@@ -400,21 +423,25 @@ impl Filesystem for Served {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("setxattr {node} {name:?}");
         done(self.union.setxattr(caller(req), ino(node), name, value, flags), reply);
     }
 
     fn getxattr(&self, _req: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _turn = self.turns.begin();
         log::debug!("getxattr {node} {name:?}");
         sized(self.union.getxattr(ino(node), name), size, reply);
     }
 
     fn listxattr(&self, _req: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turns.begin();
         log::debug!("listxattr {node}");
         sized(self.union.listxattr(ino(node)), size, reply);
     }
 
     fn removexattr(&self, req: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.begin();
         log::debug!("removexattr {node} {name:?}");
         done(self.union.removexattr(caller(req), ino(node), name), reply);
     }
@@ -430,6 +457,7 @@ impl Filesystem for Served {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("ioctl {node} {cmd:#x}");
         match self.union.ioctl(ino(node), cmd, in_data) {
             Ok(value) => reply.ioctl(0, &value),
@@ -447,6 +475,7 @@ impl Filesystem for Served {
         _flags: PollFlags,
         reply: ReplyPoll,
     ) {
+        let _turn = self.turns.begin();
         // Files are always ready, as the kernel assumes after this.
         reply.error(fuser::Errno::ENOSYS);
     }
@@ -461,6 +490,7 @@ impl Filesystem for Served {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("fallocate {node} {offset} {length} {mode:#x}");
         done(self.union.fallocate(caller(req), ino(node), (offset, length), mode), reply);
     }
@@ -474,6 +504,7 @@ impl Filesystem for Served {
         whence: i32,
         reply: ReplyLseek,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("lseek {node} {offset} {whence}");
         match self.union.lseek(ino(node), offset, whence) {
             Ok(at) => reply.offset(at),
@@ -494,6 +525,7 @@ impl Filesystem for Served {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let _turn = self.turns.begin();
         log::debug!("copy_file_range {ino_in} {offset_in} {ino_out} {offset_out} {len}");
         let (from, to) = ((ino(ino_in), offset_in), (ino(ino_out), offset_out));
         match self.union.copy_file_range(caller(req), from, to, len) {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::Turns;
 use fuser::{InitFlags, KernelConfig};
 
 use crate::ops::Union;
@@ -28,12 +29,15 @@ pub struct Served {
     pub(super) cache: Cache,
     /// The kernel needs no OPEN and OPENDIR requests.
     pub(super) no_open: bool,
+    /// Each message is one.
+    pub(super) turns: Arc<Turns>,
 }
 
 impl Served {
     /// Makes a union ready to be served.
     pub fn new(union: Arc<Union>, cache: Cache) -> Served {
-        Served { union, cache, no_open: false }
+        let turns = union.turns();
+        Served { union, cache, no_open: false, turns }
     }
 
     /// Asks for what we implement in full, and for nothing that `fuser` only has a name for.
