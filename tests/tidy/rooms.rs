@@ -6,7 +6,7 @@ use crate::source::{Source, line_number, sources, words};
 /// The rooms of each program, in the order in which a request passes them. A room names itself and
 /// rooms after it.
 const ROOMS: [(&str, &[&str]); 3] = [
-    ("unionfs", &["transport", "ops", "resolve", "copyup", "inode", "layer"]),
+    ("unionfs", &["offline", "transport", "ops", "resolve", "copyup", "inode", "layer"]),
     ("procfs-shim", &["verbs", "transport", "files", "view", "cgroup", "host"]),
     ("runner", &["cli", "plan", "launch", "rootfs", "cgroup", "image", "store", "identity", "spec"]),
 ];

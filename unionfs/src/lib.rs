@@ -4,7 +4,8 @@
 //! Rooms, in reading order; a room uses those after it, never those before:
 //! [`transport`] (the only one that names `fuser`) → [`ops`] (one function a request) → [`resolve`]
 //! (where a name lives) → [`copyup`] (the only door from lower to upper) → [`inode`] (what is known)
-//! → [`layer`] (the directories below) → `sys`.
+//! → [`layer`] (the directories below) → `sys`. Before them all stands [`offline`], which works on
+//! layers that nobody has mounted.
 //!
 //! Lock order, outer before inner: `Union::renames`, `Inode::copying` (child before parent),
 //! `Inode::place` (child before parent), `Dir::listing`, `Dir::meta`, `Dir::fds` and `Inode::file`;
@@ -17,6 +18,7 @@ pub mod copyup;
 pub mod error;
 pub mod inode;
 pub mod layer;
+pub mod offline;
 pub mod ops;
 pub mod resolve;
 pub mod transport;

@@ -12,7 +12,7 @@ use sys::xattr;
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::error::StartError;
-use crate::inode::core::{Fsync, Origins};
+use crate::inode::core::{Fsync, Options, Origins};
 use crate::inode::fds::FdCache;
 use crate::inode::number::Numbers;
 use crate::inode::table::InodeTable;
@@ -88,6 +88,16 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
         .iter()
         .map(|p| LowerLayer::open(p).map_err(|e| StartError::path("lowerdir", p, e)))
         .collect::<Result<Vec<_>, _>>()?;
+    make_core((upper, lowers), config.merging, config.options.clone(), limit)
+}
+
+/// Makes the state of a union of layers that are open; `limit` is how many descriptors there may be.
+pub(crate) fn make_core(
+    (upper, lowers): (Option<UpperLayer>, Vec<LowerLayer>),
+    merging: usize,
+    options: Options,
+    limit: u64,
+) -> Result<Core, StartError> {
     let devices = upper.iter().map(UpperLayer::dev).chain(lowers.iter().map(LowerLayer::dev));
     let numbers = Numbers::new(devices);
     let prefix = upper.as_ref().and_then(|u| u.dialect().prefix).unwrap_or(Prefix::Trusted);
@@ -95,11 +105,11 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
     let escape = Escape { prefix, security: permissions.is_some_and(|p| p.keeps_security()) };
     let origins = lowers.iter().map(origins).collect();
     let core = Core {
-        stack: LayerStack::new(upper, lowers, config.merging),
+        stack: LayerStack::new(upper, lowers, merging),
         table: InodeTable::default(),
         numbers,
         fds: FdCache::new((limit / 2).min(MOST_DESCRIPTORS) as usize),
-        options: config.options.clone(),
+        options,
         escape,
         origins,
         unmarked: DashMap::new(),

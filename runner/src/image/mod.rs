@@ -1,12 +1,20 @@
 //! Images: a store of layers by content, formats in and out, registries, and new layers made of what
 //! a container changed.
 
+mod archive;
+mod codec;
 mod config;
 mod digest;
 mod index;
+mod layer;
+mod load;
+mod oci;
+mod progress;
 mod reference;
 mod staging;
 mod store;
+mod unpack;
+mod work;
 
 use std::path::PathBuf;
 

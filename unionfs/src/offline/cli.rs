@@ -1,0 +1,193 @@
+//! The command line of `unionctl`: work on layers that nobody has mounted.
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{Change, OfflineError, Result, Stack, Whiteouts, changes, export};
+
+/// Look at and mend the layers of a union that is not mounted.
+#[derive(Debug, Parser)]
+#[command(name = "unionctl", version, max_term_width = 100, after_help = AFTER)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 all is well, 1 it failed, 2 wrong usage, 3 fsck found something that it did not mend.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List what an upper layer adds (A), changes (C) and deletes (D)
+    Diff(DiffArgs),
+    /// Write what an upper layer changes as a tar archive, such as a layer of an image
+    Export(ExportArgs),
+}
+
+/// Which layers.
+#[derive(Debug, Args)]
+struct Layers {
+    /// The layer with the changes
+    #[arg(long, value_name = "DIR")]
+    upper: PathBuf,
+    /// The layers below it, the topmost first (`\:` is a colon in a name)
+    #[arg(long, value_name = "DIR:DIR...", value_parser = OsStringValueParser::new().try_map(|s| split(&s)))]
+    lower: Option<std::vec::Vec<PathBuf>>,
+    /// Leave out this path of the union with all below it; may be repeated
+    #[arg(long, value_name = "PATH")]
+    exclude: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DiffArgs {
+    #[command(flatten)]
+    layers: Layers,
+    /// Print a JSON list of objects with `path` and `kind`
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    layers: Layers,
+    /// How the archive says that something is gone
+    #[arg(long, value_enum, default_value_t = Dialect::Oci)]
+    whiteouts: Dialect,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// How an archive says that something is gone.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Dialect {
+    /// `.wh.NAME` files, as images have them
+    Oci,
+    /// Character devices 0:0 and `trusted.overlay.opaque`, as the kernel's overlayfs has them
+    Overlay,
+}
+
+/// Runs the program with `args` (the first is the name it was called by) and returns its exit code.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = e.exit_code();
+            return match e.print() {
+                Ok(()) => ExitCode::from(code as u8),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    let outcome = match cli.command {
+        Command::Diff(args) => diff(&args),
+        Command::Export(args) => export_to(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        // Nobody reads on, as behind a pipe to `head`.
+        Err(OfflineError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("unionctl: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn stack(layers: &Layers) -> Result<Stack> {
+    let lowers = layers.lower.clone().unwrap_or_default();
+    Ok(Stack::open(&layers.upper, &lowers)?.without(layers.exclude.iter().cloned()))
+}
+
+fn diff(args: &DiffArgs) -> Result<ExitCode> {
+    let all = changes(&stack(&args.layers)?)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        let all: Vec<_> = all.iter().map(json).collect();
+        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        for change in &all {
+            write!(out, "{} ", change.kind.letter())?;
+            out.write_all(change.path.as_os_str().as_bytes())?;
+            writeln!(out)?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns a change as JSON; bytes that are no UTF-8 are replaced.
+fn json(change: &Change) -> serde_json::Value {
+    let kind = change.kind.letter().to_string();
+    serde_json::json!({"path": change.path.to_string_lossy(), "kind": kind})
+}
+
+fn export_to(args: &ExportArgs) -> Result<ExitCode> {
+    let whiteouts = match args.whiteouts {
+        Dialect::Oci => Whiteouts::Oci,
+        Dialect::Overlay => Whiteouts::Overlay,
+    };
+    let stack = stack(&args.layers)?;
+    let done = match &args.output {
+        Some(path) => to_file(&stack, whiteouts, path)?,
+        None if io::stdout().is_terminal() => {
+            let what = "an archive is not for a terminal: send it to a file, or use --output";
+            return Err(OfflineError::Words(what.into()));
+        }
+        None => export(&stack, whiteouts, BufWriter::with_capacity(1 << 17, io::stdout().lock()))?,
+    };
+    if done.sockets > 0 {
+        eprintln!(
+            "unionctl: warning: {} sockets were left out: archives can't have them",
+            done.sockets
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that has its name only when it is complete.
+fn to_file(stack: &Stack, whiteouts: Whiteouts, path: &Path) -> Result<super::Exported> {
+    let mut part = path.as_os_str().to_os_string();
+    part.push(format!(".{}.part", std::process::id()));
+    let write = || -> Result<super::Exported> {
+        let file = std::fs::File::create_new(&part)?;
+        let mut out = BufWriter::with_capacity(1 << 17, file);
+        let done = export(stack, whiteouts, &mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        std::fs::rename(&part, path)?;
+        Ok(done)
+    };
+    let outcome = write();
+    if outcome.is_err() {
+        match std::fs::remove_file(&part) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+    outcome
+}
+
+/// Takes a list of directories apart at colons that no backslash protects.
+fn split(list: &OsString) -> std::result::Result<Vec<PathBuf>, String> {
+    let mut all = vec![Vec::new()];
+    let mut bytes = list.as_bytes().iter().copied();
+    while let Some(b) = bytes.next() {
+        match (b, all.last_mut()) {
+            (b':', _) => all.push(Vec::new()),
+            (b'\\', Some(last)) => last.extend(bytes.next()),
+            (b, Some(last)) => last.push(b),
+            (_, None) => {}
+        }
+    }
+    if all.iter().any(Vec::is_empty) {
+        return Err("a list of directories with an empty name: write DIR:DIR".into());
+    }
+    Ok(all.into_iter().map(|p| PathBuf::from(OsString::from_vec(p))).collect())
+}

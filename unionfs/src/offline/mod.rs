@@ -1,0 +1,20 @@
+//! Layers that nobody has mounted: what an upper changed, as a list and as an archive; whether it is
+//! sound; and the same in another dialect.
+//!
+//! Only the upper is walked, so the cost follows the change and not the size of the layers below:
+//! those are looked up name by name. They are read as a mount reads them (by [`crate::resolve`]), so
+//! whiteouts, redirects and metadata-only copies mean the same.
+
+mod changes;
+pub mod cli;
+mod error;
+mod export;
+mod raw;
+mod tar;
+mod view;
+mod walk;
+
+pub use changes::{Change, ChangeKind, changes};
+pub use error::{OfflineError, Result};
+pub use export::{Exported, Whiteouts, export};
+pub use walk::Stack;

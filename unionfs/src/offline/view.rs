@@ -1,0 +1,79 @@
+//! Layers as users of a mount would see them, without one: a read-only union in this process.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use sys::stat::Stat;
+use sys::{Errno, Result};
+
+use crate::error::StartError;
+use crate::inode::{Cookie, Core, Inode, Options, ROOT};
+use crate::layer::{LowerLayer, Spot};
+use crate::resolve::{self, listing};
+
+/// Descriptors that are kept at most.
+const DESCRIPTORS: u64 = 1024;
+
+/// A union of layers that are only read.
+#[derive(Debug)]
+pub(super) struct View {
+    core: Core,
+}
+
+/// An object that users would see.
+#[derive(Clone, Debug)]
+pub(super) struct Visible {
+    pub(super) inode: Arc<Inode>,
+    pub(super) stat: Stat,
+}
+
+impl View {
+    /// Merges layers, the topmost first.
+    pub(super) fn open<'a>(
+        paths: impl IntoIterator<Item = &'a Path>,
+    ) -> std::result::Result<View, StartError> {
+        let open = |p| LowerLayer::open(p).map_err(|e| StartError::path("layer", p, e));
+        let lowers = paths.into_iter().map(open).collect::<std::result::Result<Vec<_>, _>>()?;
+        let merging = lowers.len();
+        let core =
+            crate::start::make_core((None, lowers), merging, Options::default(), DESCRIPTORS)?;
+        Ok(View { core })
+    }
+
+    /// Returns the root.
+    pub(super) fn root(&self) -> Result<Arc<Inode>> {
+        self.core.inode(ROOT)
+    }
+
+    /// Returns what users would see at a name of a directory.
+    pub(super) fn child(&self, dir: &Arc<Inode>, name: &OsStr) -> Result<Option<Visible>> {
+        let found = resolve::find(&self.core, dir, name)?;
+        Ok(found.map(|found| {
+            let (inode, stat) = resolve::enter(&self.core, dir, name, found);
+            Visible { inode, stat }
+        }))
+    }
+
+    /// Returns the names that users would see in a directory, sorted.
+    pub(super) fn names(&self, dir: &Arc<Inode>) -> Result<Vec<OsString>> {
+        listing::ensure(&self.core, dir, None)?;
+        let listing = self.core.dir(dir)?.listing.read();
+        let all = listing.as_ref().ok_or(Errno::EIO)?;
+        let all = all.after(Cookie(0));
+        let mut names: Vec<OsString> = all.map(|(name, _)| name.to_os_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Returns where the topmost part of an object is.
+    pub(super) fn spot(&self, inode: &Arc<Inode>) -> Result<Spot> {
+        self.core.spot(inode, &inode.place.read())
+    }
+
+    /// Returns the content of a file.
+    pub(super) fn data(&self, inode: &Arc<Inode>) -> Result<Arc<OwnedFd>> {
+        self.core.reader(inode)
+    }
+}
