@@ -88,15 +88,17 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
         .iter()
         .map(|p| LowerLayer::open(p).map_err(|e| StartError::path("lowerdir", p, e)))
         .collect::<Result<Vec<_>, _>>()?;
-    make_core((upper, lowers), config.merging, config.options.clone(), limit)
+    make_core((upper, lowers), config.merging, config.options.clone(), limit, config.threads)
 }
 
-/// Makes the state of a union of layers that are open; `limit` is how many descriptors there may be.
+/// Makes the state of a union of layers that are open; `limit` is how many descriptors there may be,
+/// and `threads` how many serve.
 pub(crate) fn make_core(
     (upper, lowers): (Option<UpperLayer>, Vec<LowerLayer>),
     merging: usize,
     options: Options,
     limit: u64,
+    threads: usize,
 ) -> Result<Core, StartError> {
     let devices = upper.iter().map(UpperLayer::dev).chain(lowers.iter().map(LowerLayer::dev));
     let numbers = Numbers::new(devices);
@@ -113,7 +115,7 @@ pub(crate) fn make_core(
         escape,
         origins,
         unmarked: DashMap::new(),
-        turns: Turns::new(config.threads),
+        turns: Turns::new(threads),
         own: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
         opens_all: sys::process::has_capability(sys::process::CAP_DAC_OVERRIDE),
     };

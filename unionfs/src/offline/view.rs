@@ -38,7 +38,7 @@ impl View {
         let lowers = paths.into_iter().map(open).collect::<std::result::Result<Vec<_>, _>>()?;
         let merging = lowers.len();
         let core =
-            crate::start::make_core((None, lowers), merging, Options::default(), DESCRIPTORS)?;
+            crate::start::make_core((None, lowers), merging, Options::default(), DESCRIPTORS, 1)?;
         Ok(View { core })
     }
 
