@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -51,6 +51,20 @@ struct Slot {
     steps: AtomicU64,
     /// It isn't counted as a reader.
     is_blocked: AtomicBool,
+    /// Its number as `/proc/self/task` has it.
+    thread: AtomicI32,
+}
+
+impl Slot {
+    /// Whether the thread sleeps, and isn't just waiting for a CPU: another one would have to wait for
+    /// that as well.
+    fn sleeps(&self) -> bool {
+        let path = format!("/proc/self/task/{}/stat", self.thread.load(Ordering::Relaxed));
+        // The state is the word after the name, which ends with the last parenthesis.
+        std::fs::read_to_string(path).map_or(true, |text| {
+            text.rsplit(')').next().is_none_or(|rest| !rest.trim_start().starts_with('R'))
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +146,9 @@ impl Turns {
         let own = OWN.get().unwrap_or_else(|| {
             let next = self.taken.fetch_add(1, Ordering::Relaxed);
             OWN.set(Some(next));
+            if let Some(slot) = self.slots.get(next) {
+                slot.thread.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
+            }
             next
         });
         self.slots.get(own)
@@ -253,14 +270,15 @@ impl Watch<'_> {
         true
     }
 
-    /// Counts threads that are in the same message as at the last look as blocked; returns whether
+    /// Counts threads that sleep in the same message as at the last look as blocked; returns whether
     /// anything happened since.
     fn look(&mut self) -> bool {
         let mut is_busy = false;
         for (slot, seen) in self.turns.slots.iter().zip(&mut self.seen) {
             let steps = slot.steps.load(Ordering::Acquire);
             let is_inside = steps % 2 == 1;
-            if is_inside && steps == *seen && !slot.is_blocked.load(Ordering::Relaxed) {
+            let is_stuck = is_inside && steps == *seen;
+            if is_stuck && !slot.is_blocked.load(Ordering::Relaxed) && slot.sleeps() {
                 self.turns.block(slot);
             }
             is_busy |= is_inside || steps != *seen;

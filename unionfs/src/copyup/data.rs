@@ -1,8 +1,8 @@
-//! The content of a file: shared where the file system can, else copied with its holes.
+//! The content of a file, copied with its holes.
 
 use std::os::fd::AsFd;
 
-use sys::copy::{copy_range, read_at, reflink, seek, write_at};
+use sys::copy::{copy_range, read_at, seek, write_at};
 use sys::{Errno, Result};
 
 /// Bytes that one call copies at the most: small enough that a signal is not held up for long.
@@ -10,19 +10,18 @@ const CHUNK: u64 = 64 << 20;
 /// Buffer for file systems between which the kernel can't copy.
 const BUFFER: usize = 1 << 20;
 
-/// Copies `size` bytes of `src` to the empty file `dst`.
-pub fn copy(src: impl AsFd, dst: impl AsFd, size: u64) -> Result<()> {
-    if size == 0 || reflink(&src, &dst).is_ok() {
-        return Ok(());
-    }
+/// Copies `size` bytes of `src`, which may be known to have no holes, to the empty file `dst`.
+pub fn copy(src: impl AsFd, dst: impl AsFd, size: u64, is_dense: bool) -> Result<()> {
     let mut at = 0;
+    let mut written = 0;
     while at < size {
-        let Some((start, end)) = next_data(&src, at, size)? else { break };
-        copy_extent(&src, &dst, start, end)?;
+        let next = if is_dense { Some((0, size)) } else { next_data(&src, at, size)? };
+        let Some((start, end)) = next else { break };
+        written = copy_extent(&src, &dst, start, end)?;
         at = end;
     }
     // A hole at the end has no data to give the file its length.
-    sys::name::truncate(dst, size)
+    if written < size { sys::name::truncate(dst, size) } else { Ok(()) }
 }
 
 /// Returns the next range that holds data at or after `at`; `None` where only a hole is left.
@@ -41,13 +40,14 @@ fn next_data(src: impl AsFd, at: u64, size: u64) -> Result<Option<(u64, u64)>> {
     Ok(Some((start, end.min(size))))
 }
 
-fn copy_extent(src: impl AsFd, dst: impl AsFd, start: u64, end: u64) -> Result<()> {
+/// Copies a range and returns where that ended.
+fn copy_extent(src: impl AsFd, dst: impl AsFd, start: u64, end: u64) -> Result<u64> {
     let mut at = start;
     while at < end {
         let want = (end - at).min(CHUNK) as usize;
         match copy_range(&src, at as i64, &dst, at as i64, want) {
             // The file became shorter than it was, which a lower must not.
-            Ok(0) => return Ok(()),
+            Ok(0) => return Ok(at),
             Ok(n) => at += n as u64,
             Err(Errno::EINTR) => {}
             Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
@@ -56,10 +56,10 @@ fn copy_extent(src: impl AsFd, dst: impl AsFd, start: u64, end: u64) -> Result<(
             Err(e) => return Err(e),
         }
     }
-    Ok(())
+    Ok(at)
 }
 
-fn copy_by_hand(src: impl AsFd, dst: impl AsFd, start: u64, end: u64) -> Result<()> {
+fn copy_by_hand(src: impl AsFd, dst: impl AsFd, start: u64, end: u64) -> Result<u64> {
     let mut buf = vec![0u8; BUFFER.min((end - start) as usize)];
     let mut at = start;
     while at < end {
@@ -67,7 +67,7 @@ fn copy_by_hand(src: impl AsFd, dst: impl AsFd, start: u64, end: u64) -> Result<
         let part = buf.get_mut(..want).ok_or(Errno::EIO)?;
         let n = read_at(&src, part, at)?;
         if n == 0 {
-            return Ok(());
+            return Ok(at);
         }
         let part = part.get(..n).ok_or(Errno::EIO)?;
         let written = write_at(&dst, part, at)?;
@@ -80,7 +80,7 @@ fn copy_by_hand(src: impl AsFd, dst: impl AsFd, start: u64, end: u64) -> Result<
         }
         at += n as u64;
     }
-    Ok(())
+    Ok(at)
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
         src.seek(SeekFrom::Start(1 << 20)).unwrap();
         src.write_all(b"middle").unwrap();
         src.set_len(64 << 20).unwrap();
-        copy(&src, &dst, 64 << 20).unwrap();
+        copy(&src, &dst, 64 << 20, false).unwrap();
         let mut buf = [0; 6];
         assert_eq!(read_at(&dst, &mut buf, 1 << 20), Ok(6));
         assert_eq!(&buf, b"middle");

@@ -11,7 +11,7 @@ use crate::inode::Core;
 use crate::layer::idmap::DiskId;
 use crate::layer::{Spot, UpperLayer, marks};
 
-/// Makes a copy look like the lower object it was made of.
+/// Makes a copy look like the lower object it was made of, and returns the copy's own inode number.
 ///
 /// Owner first, as chown(2) clears suid, sgid and capabilities; then the mode; then attributes, as
 /// an ACL carries the mode's group bits; times last, as the others change them.
@@ -21,7 +21,7 @@ pub fn apply(
     to: &Spot,
     from: &Stat,
     attributes: Option<xattr::Target<'_>>,
-) -> Result<()> {
+) -> Result<u64> {
     let now = upper.stat(to)?;
     let uid = core.options.uids.copied(DiskId(from.uid)).0;
     let gid = core.options.gids.copied(DiskId(from.gid)).0;
@@ -34,7 +34,8 @@ pub fn apply(
     if let Some(attributes) = attributes {
         copy_xattrs(upper, to, attributes)?;
     }
-    upper.utimens(to, SetTime::At(from.atime), SetTime::At(from.mtime))
+    upper.utimens(to, SetTime::At(from.atime), SetTime::At(from.mtime))?;
+    Ok(now.ino)
 }
 
 fn copy_xattrs(upper: &UpperLayer, to: &Spot, from: xattr::Target<'_>) -> Result<()> {

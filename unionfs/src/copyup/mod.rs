@@ -20,8 +20,10 @@ pub use staging::Staged;
 use crate::error::best_effort;
 use crate::inode::core::Fsync;
 use crate::inode::{Core, InUpper, Inode, Place, index};
-use crate::layer::{LowerRef, Over, Spot, UpperLayer};
+use crate::layer::{LowerLayer, LowerRef, Over, Spot, UpperLayer};
 
+/// How a lower file is opened for its data; should it be a pipe by now, nobody waits for its other end.
+const DATA: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
 /// Bytes whose copy takes no longer than other messages.
 const QUICK: u64 = 64 << 10;
 
@@ -172,15 +174,15 @@ impl CopyUp<'_> {
         self.lowers.first().ok_or(Errno::EIO)
     }
 
-    /// Opens the lower object that the metadata come from (`O_PATH`).
-    fn source(&self) -> Result<(OwnedFd, Stat)> {
+    /// Opens the lower object that the metadata come from, as an address or for its data too.
+    fn source(&self, flags: i32) -> Result<(OwnedFd, Stat)> {
         let at = self.first()?;
         let layer = self.core.stack.lower(at.layer)?;
         if at.barrier {
             let spot = self.core.spot(self.inode, &self.inode.place.read())?;
             return Ok((layer.open_at(b"", libc::O_PATH)?, spot.stat()?));
         }
-        let fd = layer.open_at(&at.path, libc::O_PATH)?;
+        let fd = layer.open_at(&at.path, flags)?;
         let mut stat = sys::stat::stat_fd(&fd)?;
         if let Some(p) = layer.permissions() {
             p.apply(xattr::of(&fd), &mut stat)?;
@@ -197,11 +199,12 @@ impl CopyUp<'_> {
         if at.barrier {
             return Err(Errno::EACCES);
         }
-        self.core.stack.lower(at.layer)?.open_at(&at.path, libc::O_RDONLY)
+        self.core.stack.lower(at.layer)?.open_at(&at.path, DATA)
     }
 
     fn file(&self, need: Need) -> Result<()> {
-        let (source, stat) = self.source()?;
+        let has_both = need == Need::Data && self.lowers.len() == 1;
+        let (source, stat) = self.source(if has_both { DATA } else { libc::O_PATH })?;
         let staged = Staged::file(self.upper)?;
         let file = staged.file_fd()?;
         // An empty file has no data that could be left behind.
@@ -211,23 +214,45 @@ impl CopyUp<'_> {
             sys::name::truncate(file, stat.size)?;
         }
         if need == Need::Data {
-            self.copy_data(file, stat.size)?;
+            match has_both && !self.first()?.barrier {
+                true => self.copy_data(&source, file, &stat)?,
+                false => self.copy_data(&self.open_data()?, file, &stat)?,
+            }
         }
-        self.finish(&source, &stat, &staged)?;
+        let number = self.finish(&source, &stat, &staged)?;
         let has_data = need == Need::Data && stat.size > 0;
         match self.core.options.fsync {
             Fsync::Ordered if has_data => self.core.sync(file, false)?,
             Fsync::Strict => self.core.sync(file, false)?,
             _ => {}
         }
-        self.commit(staged, &source, &stat, metacopy)
+        self.commit(staged, (&source, &stat), number, metacopy)
     }
 
-    fn copy_data(&self, to: &OwnedFd, size: u64) -> Result<()> {
-        if size > QUICK {
+    /// Copies the data of a file of which this is known.
+    fn copy_data(&self, from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> Result<()> {
+        let layer = self.core.stack.lower(self.lowers.last().ok_or(Errno::EIO)?.layer)?;
+        if stat.size == 0 || layer.shares() && self.share(layer, from, to)? {
+            return Ok(());
+        }
+        if stat.size > QUICK {
             self.core.turns.blocking();
         }
-        data::copy(self.open_data()?, to, size)
+        data::copy(from, to, stat.size, stat.blocks * 512 >= stat.size)
+    }
+
+    /// Shares all blocks, if the layer's file system can do that with the upper's.
+    fn share(&self, layer: &LowerLayer, from: &OwnedFd, to: &OwnedFd) -> Result<bool> {
+        match sys::copy::reflink(from, to) {
+            Ok(()) => Ok(true),
+            Err(e) => {
+                // Others are of this file, which may be too odd to be shared.
+                if matches!(e, Errno::EOPNOTSUPP | Errno::EXDEV | Errno::ENOTTY) {
+                    layer.cannot_share();
+                }
+                Ok(false)
+            }
+        }
     }
 
     /// Marks a copy as having no data, if the upper can.
@@ -240,29 +265,29 @@ impl CopyUp<'_> {
     }
 
     fn directory(&self) -> Result<()> {
-        let (source, stat) = self.source()?;
+        let (source, stat) = self.source(libc::O_PATH)?;
         let staged = Staged::directory(self.upper)?;
-        self.finish(&source, &stat, &staged)?;
+        let number = self.finish(&source, &stat, &staged)?;
         if self.core.options.fsync == Fsync::Strict {
             let dir = staged.spot().open(libc::O_RDONLY | libc::O_DIRECTORY)?;
             self.core.sync(dir, false)?;
         }
-        self.commit(staged, &source, &stat, false)
+        self.commit(staged, (&source, &stat), number, false)
     }
 
     fn other(&self) -> Result<()> {
-        let (source, stat) = self.source()?;
+        let (source, stat) = self.source(libc::O_PATH)?;
         let staged = if stat.is_symlink() {
             Staged::symlink(self.upper, &sys::name::readlink(&source, OsStr::new(""))?)?
         } else {
             Staged::node(self.upper, stat.mode, stat.rdev)?
         };
-        self.finish(&source, &stat, &staged)?;
-        self.commit(staged, &source, &stat, false)
+        let number = self.finish(&source, &stat, &staged)?;
+        self.commit(staged, (&source, &stat), number, false)
     }
 
-    /// Gives the staged copy its metadata and our marks.
-    fn finish(&self, source: &OwnedFd, stat: &Stat, staged: &Staged<'_>) -> Result<()> {
+    /// Gives the staged copy its metadata and our marks; returns its own inode number.
+    fn finish(&self, source: &OwnedFd, stat: &Stat, staged: &Staged<'_>) -> Result<u64> {
         let to = staged.spot();
         let number = self.inode.number().to_le_bytes();
         // Marks before the times, which any change of attributes would touch; they keep the inode
@@ -282,11 +307,10 @@ impl CopyUp<'_> {
     fn commit(
         &self,
         staged: Staged<'_>,
-        source: &OwnedFd,
-        stat: &Stat,
+        (source, stat): (&OwnedFd, &Stat),
+        number: u64,
         metacopy: bool,
     ) -> Result<()> {
-        let number = staged.spot().stat()?.ino;
         let parent = self.inode.place.read().first_parent();
         let dir = match &parent {
             Some(p) => Some(self.core.upper_dir(p)?),
@@ -378,7 +402,9 @@ impl CopyUp<'_> {
         let before = spot.stat()?;
         let file = Arc::new(spot.open(libc::O_RDWR)?);
         if need == Need::Data {
-            self.copy_data(&file, before.size)?;
+            let source = self.open_data()?;
+            let stat = sys::stat::stat_fd(&source)?;
+            self.copy_data(&source, &file, &Stat { size: before.size, ..stat })?;
             if self.core.options.fsync != Fsync::Volatile {
                 self.core.sync(&file, false)?;
             }

@@ -212,12 +212,12 @@ impl Core {
         Ok(self.stack.lower(at.layer)?.permissions())
     }
 
-    /// Returns what the upper says of an object, unchanged.
-    ///
-    /// # Errors
-    /// `ENOENT`: it isn't there.
-    pub fn stat_upper(&self, inode: &Inode) -> Result<Stat> {
-        self.upper_spot(inode, &inode.place.read())?.stat()
+    /// Whether the upper's part of an object is a copy, which shows another number than its own.
+    pub fn is_copy(&self, inode: &Inode, place: &Place) -> bool {
+        match (place.upper_number(), self.stack.upper_opt()) {
+            (Some(n), Some(upper)) => self.numbers.of(upper.dev(), n) != inode.number(),
+            _ => false,
+        }
     }
 
     /// Turns what a layer says of an object into what users shall see but for the owners.

@@ -91,7 +91,7 @@ impl InodeTable {
     ) -> Arc<Inode> {
         let mut choice = first;
         loop {
-            let Some(found) = self.count(choice) else {
+            let Some(found) = self.hold(choice) else {
                 let inode = make(choice);
                 inode.count_lookup();
                 match self.map.entry(ById(Arc::clone(&inode))) {
@@ -116,7 +116,7 @@ impl InodeTable {
 
     /// Returns an inode with one more lookup, counted while the shard is locked, so that it can't
     /// be dropped between.
-    fn count(&self, ino: Ino) -> Option<Arc<Inode>> {
+    pub fn hold(&self, ino: Ino) -> Option<Arc<Inode>> {
         let found = self.map.get(&ino)?;
         let inode = &found.key().0;
         inode.count_lookup();

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Permissions;
 use sys::openat::{Confine, open_confined};
@@ -17,6 +18,8 @@ pub struct LowerLayer {
     path: PathBuf,
     dev: u64,
     permissions: Option<Permissions>,
+    /// The upper may share blocks of its files, as far as we know.
+    shares: AtomicBool,
 }
 
 impl LowerLayer {
@@ -38,7 +41,13 @@ impl LowerLayer {
         };
         let dev = sys::stat::stat_fd(&root)?.dev;
         let permissions = Permissions::of_layer(sys::xattr::of(&root))?;
-        Ok(LowerLayer { root: Arc::new(root), path: path.to_path_buf(), dev, permissions })
+        Ok(LowerLayer {
+            root: Arc::new(root),
+            path: path.to_path_buf(),
+            dev,
+            permissions,
+            shares: true.into(),
+        })
     }
 
     /// Returns the descriptor of the layer's root.
@@ -59,6 +68,16 @@ impl LowerLayer {
     /// Returns in which attribute the layer keeps owners and modes, if in any.
     pub fn permissions(&self) -> Option<Permissions> {
         self.permissions
+    }
+
+    /// Whether the upper may be able to share blocks of this layer's files.
+    pub fn shares(&self) -> bool {
+        self.shares.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it can't.
+    pub fn cannot_share(&self) {
+        self.shares.store(false, Ordering::Relaxed);
     }
 
     /// Opens what is at `path` below the layer's root (empty: the root), following no symlink and

@@ -45,7 +45,7 @@ impl Union {
             place.unpin();
         }
         self.list_present(&parent, name, &inode, standing.below)?;
-        if inode.number() != resolve::number_of(&self.core, &self.core.stat_upper(&inode)?) {
+        if self.core.is_copy(&inode, &inode.place.read()) {
             make_impure(&self.core, &parent, &dir)?;
         }
         inode.count_lookup();

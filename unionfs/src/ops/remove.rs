@@ -40,8 +40,7 @@ impl Union {
 
     /// Returns the object at a name, known for as long as the caller needs it.
     pub(super) fn victim(&self, parent: &Arc<Inode>, name: &OsStr) -> Result<Arc<Inode>> {
-        let found = resolve::find(&self.core, parent, name)?.ok_or(Errno::ENOENT)?;
-        Ok(resolve::enter(&self.core, parent, name, found).0)
+        resolve::hold(&self.core, parent, name)?.ok_or(Errno::ENOENT)
     }
 
     /// Fails unless users see an empty directory.

@@ -46,8 +46,7 @@ impl Union {
         let from_parent = self.core.inode(names.from.0)?;
         let to_parent = self.core.inode(names.to.0)?;
         let moved = self.victim(&from_parent, names.from.1)?;
-        let replaced = resolve::find(&self.core, &to_parent, names.to.1)?
-            .map(|found| resolve::enter(&self.core, &to_parent, names.to.1, found).0);
+        let replaced = resolve::hold(&self.core, &to_parent, names.to.1)?;
         let done = self.rename_known(names, flags, &moved, replaced.as_ref());
         self.core.table.forget(moved.id, 1);
         if let Some(r) = replaced {
@@ -260,7 +259,7 @@ impl Union {
             upper.set_mark(&object, "literal", b"y")?;
         }
         self.redirect_metacopy(moved)?;
-        if moved.number() != resolve::number_of(&self.core, &object.stat()?) {
+        if self.core.is_copy(moved, &moved.place.read()) {
             make_impure(&self.core, &to.parent, &to.dir)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sys::Result;
 use sys::stat::Stat;
 
-use crate::inode::{Core, InUpper, Ino, Inode, Lowers, Name, Place};
+use crate::inode::{Core, InUpper, Ino, Inode, Lowers, Name, Place, Seen};
 
 pub use name::{Standing, find, standing};
 
@@ -68,6 +68,22 @@ pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (A
         core.shown(&inode, &place, found.stat)
     });
     (inode, stat)
+}
+
+/// Returns what users see at a name, with one more lookup; asks no layer where the listing and the
+/// inode are known. `None` is a name that doesn't exist.
+pub fn hold(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Option<Arc<Inode>>> {
+    let listed = core.dir(parent)?.listing.read().as_ref().map(|l| l.get(name));
+    if let Some(entry) = listed {
+        let Some(entry) = entry.filter(|e| e.seen == Seen::Present) else { return Ok(None) };
+        if let Some(inode) = core.table.hold(Ino(entry.number)) {
+            if inode.place.read().is_known_as(parent, name) {
+                return Ok(Some(inode));
+            }
+            core.table.forget(inode.id, 1);
+        }
+    }
+    Ok(find(core, parent, name)?.map(|found| enter(core, parent, name, found).0))
 }
 
 /// Whether an inode that has the number already is the object that was found: the upper's own
