@@ -1,6 +1,7 @@
 //! Short names for what the tests do with files. Each panics with path and errno unless it is asked
 //! for the errno.
 
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -188,4 +189,12 @@ pub(crate) fn is_gone(path: &Path) -> bool {
         Err(Errno::ENOENT) => true,
         Err(e) => panic!("stat {}: {}", path.display(), e.desc()),
     }
+}
+
+/// Keeps the kernel's caches as they are until it is dropped: who empties them waits (and waits until
+/// nobody counts on them). Other processes of this program are kept out as well.
+pub(crate) fn hold_caches(to_empty_them: bool) -> Flock<std::fs::File> {
+    let own = std::env::current_exe().and_then(std::fs::File::open).expect("open this program");
+    let how = if to_empty_them { FlockArg::LockExclusive } else { FlockArg::LockShared };
+    Flock::lock(own, how).map_err(|(_, e)| e).expect("lock this program")
 }

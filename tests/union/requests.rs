@@ -39,6 +39,7 @@ only_ours! {
         let counter = Counter::new(u.root());
         support::require!("what_is_known_is_not_asked_again", counter.as_ref().map(drop).map_err(Clone::clone));
         let counter = counter.expect("checked above");
+        let _caches = hold_caches(false);
         let file = u.path("d/f");
         none("another stat", &warm(&counter, || assert!(stat(&file).is_file())));
         none("another open, read and close", &warm(&counter, || {
@@ -59,6 +60,7 @@ only_ours! {
         let counter = Counter::new(u.root());
         support::require!("new_things_cost_few_messages", counter.as_ref().map(drop).map_err(Clone::clone));
         let counter = counter.expect("checked above");
+        let _caches = hold_caches(false);
         put(&u.path("d/warm"), "x");
         let created = counter.count(|| put(&u.path("d/new"), "x"));
         at_most("create, write and close", &created, &[
