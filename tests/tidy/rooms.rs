@@ -5,10 +5,17 @@ use crate::source::{Source, line_number, sources, words};
 
 /// The rooms of each program, in the order in which a request passes them. A room names itself and
 /// rooms after it.
-const ROOMS: [(&str, &[&str]); 3] = [
+const ROOMS: [(&str, &[&str]); 4] = [
     ("unionfs", &["offline", "transport", "ops", "resolve", "copyup", "inode", "layer"]),
     ("procfs-shim", &["verbs", "transport", "files", "view", "cgroup", "host"]),
-    ("runner", &["cli", "plan", "launch", "rootfs", "cgroup", "image", "store", "identity", "spec"]),
+    (
+        "runner",
+        &["cli", "plan", "launch", "rootfs", "cgroup", "image", "store", "identity", "spec"],
+    ),
+    (
+        "bench",
+        &["cli", "run", "worker", "report", "suite", "bed", "subject", "measure", "stats", "record"],
+    ),
 ];
 
 fn place(source: &Source, at: usize, what: &str) -> String {

@@ -1,0 +1,279 @@
+//! Where work is measured: a fresh mount of one subject, and the meter around each case.
+
+pub(crate) mod checksum;
+pub(crate) mod protocol;
+pub(crate) mod scale;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::measure::latency::Timer;
+use crate::measure::process::{self, Moment};
+use crate::record::{Point, Row, Unit};
+use crate::subject::Kind;
+use crate::subject::mount::{Mounted, Place, mount_on};
+use protocol::{Job, Link, Mode, Said};
+
+/// What will be done with a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Nothing changes: a bare subject may be the lower layer itself.
+    Read,
+    /// A bare subject gets a copy.
+    Write,
+}
+
+/// A subject at work.
+#[derive(Debug)]
+pub(crate) struct Bed<'a> {
+    /// What shall be done.
+    pub(crate) job: &'a Job,
+    link: &'a mut Link,
+    mounted: Option<Mounted>,
+}
+
+impl<'a> Bed<'a> {
+    /// Returns a bed without a mount.
+    pub(crate) fn new(job: &'a Job, link: &'a mut Link) -> Bed<'a> {
+        Bed { job, link, mounted: None }
+    }
+
+    /// Returns the path of a fixture.
+    pub(crate) fn fixture(&self, name: &str) -> PathBuf {
+        self.job.home.join("fixture").join(name)
+    }
+
+    /// Returns a file of this worker's own, outside of every mount.
+    pub(crate) fn scratch(&self, name: &str) -> io::Result<PathBuf> {
+        let dir = self.job.home.join("scratch");
+        fs::create_dir_all(&dir)?;
+        Ok(dir.join(name))
+    }
+
+    /// Whether the subject merges layers.
+    pub(crate) fn is_union(&self) -> bool {
+        !matches!(self.job.subject.kind, Kind::Bare | Kind::Bind)
+    }
+
+    /// Returns the daemon of the present mount.
+    pub(crate) fn daemon(&self) -> Option<i32> {
+        self.mounted.as_ref().and_then(|m| m.daemon)
+    }
+
+    /// Mounts the subject with the given lower layers, topmost first, and an empty upper; returns the
+    /// mount point. A mount from before is gone.
+    pub(crate) fn mount(&mut self, lowers: &[PathBuf], purpose: Use) -> io::Result<PathBuf> {
+        self.unmount();
+        let base = self.clean()?;
+        let dir = |name: &str| {
+            let path = base.join(name);
+            fs::create_dir_all(&path).map(|()| path)
+        };
+        let mut place = Place {
+            lowers: lowers.to_vec(),
+            upper: dir("upper")?,
+            work: dir("work")?,
+            point: dir("mnt")?,
+        };
+        if let (Kind::Bare | Kind::Bind, [lower, ..]) = (self.job.subject.kind, lowers) {
+            match purpose {
+                Use::Read => place.point = lower.clone(),
+                Use::Write => copy(lower, &place.point)?,
+            }
+        }
+        self.settle()?;
+        let mounted = mount_on(&self.job.subject, &place)?;
+        let point = mounted.point.clone();
+        self.mounted = Some(mounted);
+        Ok(point)
+    }
+
+    /// Unmounts.
+    pub(crate) fn unmount(&mut self) {
+        self.mounted = None;
+    }
+
+    /// Removes what mounts have left and returns the empty place.
+    pub(crate) fn clean(&self) -> io::Result<PathBuf> {
+        let base = self.job.home.join("place");
+        if base.exists() {
+            fs::remove_dir_all(&base)?;
+        }
+        fs::create_dir_all(&base)?;
+        Ok(base)
+    }
+
+    /// Writes back what work before has left, so that it doesn't weigh on what comes.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        Ok(sys::copy::syncfs(fs::File::open(&self.job.home)?)?)
+    }
+
+    /// Begins the description of a case.
+    pub(crate) fn case<'b>(&'b mut self, name: &str) -> Case<'a, 'b> {
+        Case {
+            bed: self,
+            name: name.to_owned(),
+            ops: 1,
+            bytes: 0,
+            tree: None,
+            settle: false,
+            elapsed: false,
+            point: None,
+        }
+    }
+
+    /// Reports a value that isn't a time.
+    pub(crate) fn value(&mut self, name: &str, value: f64, ops: u64) -> io::Result<()> {
+        if self.job.mode == Mode::Count {
+            return Ok(());
+        }
+        let row = Row {
+            suite: self.job.suite.clone(),
+            case: name.to_owned(),
+            subject: self.job.subject.name.clone(),
+            ops,
+            unit: Unit::Bytes,
+            value: Some(value),
+            rss: self.daemon().map_or(0, process::resident),
+            fds: self.daemon().map_or(0, process::descriptors),
+            ..Row::default()
+        };
+        self.link.say(&Said::Row(Box::new(row)))
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let Some(mounted) = self.mounted.as_ref() else { return Ok(()) };
+        if self.job.mode != Mode::Count || mounted.daemon.is_none() {
+            return Ok(());
+        }
+        let device = fs::metadata(&mounted.point)?.dev();
+        let daemon = mounted.daemon;
+        // Mounts without a device have only a minor number.
+        let device = nix::sys::stat::minor(device) as u32;
+        self.link.ask(&Said::Begin { device, daemon })
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        match self.job.mode == Mode::Count && self.daemon().is_some() {
+            true => self.link.ask(&Said::End),
+            false => Ok(()),
+        }
+    }
+}
+
+/// How a tree's checksum is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Times of files are part of it.
+    Count,
+    /// The work sets times that differ.
+    Vary,
+}
+
+/// A case that is about to be measured.
+pub(crate) struct Case<'a, 'b> {
+    bed: &'b mut Bed<'a>,
+    name: String,
+    ops: u64,
+    bytes: u64,
+    tree: Option<(PathBuf, Times)>,
+    settle: bool,
+    elapsed: bool,
+    point: Option<Point>,
+}
+
+impl Case<'_, '_> {
+    /// How many operations it is, where they aren't timed one by one.
+    pub(crate) fn ops(self, ops: u64) -> Self {
+        Case { ops, ..self }
+    }
+
+    /// How many bytes it moves.
+    pub(crate) fn bytes(self, bytes: u64) -> Self {
+        Case { bytes, ..self }
+    }
+
+    /// The tree below `path` must afterwards be the same for all subjects.
+    pub(crate) fn leaves(self, path: &Path, times: Times) -> Self {
+        Case { tree: Some((path.to_path_buf(), times)), ..self }
+    }
+
+    /// What was written before is written back first.
+    pub(crate) fn settled(self) -> Self {
+        Case { settle: true, ..self }
+    }
+
+    /// The time is that from start to end, though single operations are timed: they overlap.
+    pub(crate) fn by_elapsed_time(self) -> Self {
+        Case { elapsed: true, ..self }
+    }
+
+    /// It is a point of a curve.
+    pub(crate) fn at(self, curve: &str, axis: &str, x: f64) -> Self {
+        let point = Point { curve: curve.to_owned(), axis: axis.to_owned(), x };
+        Case { point: Some(point), ..self }
+    }
+
+    /// Does the work, which returns a digest of what it saw, and reports what it cost.
+    ///
+    /// # Errors
+    /// Nobody listens any more. That the work fails is reported, and isn't an error.
+    pub(crate) fn measure(
+        self,
+        work: impl FnOnce(&mut Timer) -> io::Result<u64>,
+    ) -> io::Result<()> {
+        let job = self.bed.job;
+        if self.settle && job.mode == Mode::Time {
+            self.bed.settle()?;
+        }
+        let daemon = self.bed.daemon();
+        let mut timer = Timer::new()?;
+        self.bed.begin()?;
+        let before = Moment::now(daemon)?;
+        let start = Instant::now();
+        let done = work(&mut timer);
+        let wall = start.elapsed();
+        let after = Moment::now(daemon).unwrap_or(before);
+        self.bed.end()?;
+        let single = timer.count() > 0;
+        let ops = if single { timer.count() } else { self.ops };
+        let time = if single && !self.elapsed { timer.total() } else { wall };
+        let mut row = Row {
+            suite: job.suite.clone(),
+            case: self.name,
+            subject: job.subject.name.clone(),
+            ops,
+            value: Some(time.as_secs_f64() / ops.max(1) as f64),
+            caller: (after.caller - before.caller).as_secs_f64(),
+            daemon: after.daemon.saturating_sub(before.daemon).as_secs_f64(),
+            bytes: self.bytes,
+            latency: timer.latency(),
+            point: self.point,
+            rss: daemon.map_or(0, process::resident),
+            fds: daemon.map_or(0, process::descriptors),
+            written: after.written.saturating_sub(before.written),
+            ..Row::default()
+        };
+        let none = checksum::Sums::default();
+        let tree = self.tree.map_or(Ok(none), |(path, times)| checksum::of(&path, times));
+        match done.and_then(|seen| tree.map(|sums| (seen, sums))) {
+            Ok((seen, sums)) => {
+                let digest = checksum::mix(seen, sums.contents);
+                row.digest = format!("{digest:016x}");
+                row.exact = format!("{:016x}", checksum::mix(digest, sums.links_and_times));
+            }
+            Err(e) => (row.value, row.error) = (None, Some(e.to_string())),
+        }
+        self.bed.link.say(&Said::Row(Box::new(row)))
+    }
+}
+
+/// Copies what is in `from` into the empty directory `to`.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("cp: {status}"))) }
+}

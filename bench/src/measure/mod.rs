@@ -1,0 +1,6 @@
+//! What a piece of work costs: time, CPU, memory, descriptors, bytes, messages, system calls.
+
+pub(crate) mod latency;
+pub(crate) mod names;
+pub(crate) mod process;
+pub(crate) mod trace;

@@ -1,0 +1,141 @@
+//! What is compared: file systems, and programs that stand beside ours.
+
+pub(crate) mod find;
+pub(crate) mod mount;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a subject is compared in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Family {
+    /// Unions, and what they are laid over.
+    FileSystem,
+    /// Files of /proc as a container sees them.
+    Shim,
+    /// Programs that start containers.
+    Container,
+}
+
+impl Family {
+    /// Returns the name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Family::FileSystem => "file system",
+            Family::Shim => "shim",
+            Family::Container => "container",
+        }
+    }
+
+    /// Returns the subjects that others are compared to: the peer and the floor.
+    pub(crate) fn bases(self) -> [&'static str; 2] {
+        match self {
+            Family::FileSystem => ["overlay", "bare"],
+            Family::Shim => ["lxcfs", "raw"],
+            Family::Container => ["runc", "unshare"],
+        }
+    }
+}
+
+/// How a subject is mounted or started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// A plain directory.
+    Bare,
+    /// A bind mount of a plain directory.
+    Bind,
+    /// The kernel's overlayfs.
+    Overlay,
+    /// A daemon with overlayfs's options: fuse-overlayfs, ours.
+    FuseOverlay,
+    /// unionfs-fuse, with copy-on-write.
+    UnionfsFuse,
+    /// mergerfs, which has no copy-up.
+    Mergerfs,
+    /// The kernel's own /proc.
+    RawProc,
+    /// lxcfs.
+    Lxcfs,
+    /// Ours.
+    ProcfsShim,
+    /// unshare(1) with chroot: the floor.
+    Unshare,
+    /// bubblewrap.
+    Bwrap,
+    /// runc.
+    Runc,
+    /// crun.
+    Crun,
+    /// podman.
+    Podman,
+    /// Ours.
+    Runner,
+}
+
+impl Kind {
+    /// Returns in what it is compared.
+    pub(crate) fn family(self) -> Family {
+        match self {
+            Kind::Bare
+            | Kind::Bind
+            | Kind::Overlay
+            | Kind::FuseOverlay
+            | Kind::UnionfsFuse
+            | Kind::Mergerfs => Family::FileSystem,
+            Kind::RawProc | Kind::Lxcfs | Kind::ProcfsShim => Family::Shim,
+            _ => Family::Container,
+        }
+    }
+
+    /// Whether a process serves its mount.
+    pub(crate) fn has_daemon(self) -> bool {
+        matches!(
+            self,
+            Kind::FuseOverlay | Kind::UnionfsFuse | Kind::Mergerfs | Kind::Lxcfs | Kind::ProcfsShim
+        )
+    }
+}
+
+/// A subject as a worker gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subject {
+    /// As reported; `@user` at its end where it is rootless.
+    pub(crate) name: String,
+    /// How it is mounted.
+    pub(crate) kind: Kind,
+    /// The program, if one is started.
+    pub(crate) program: PathBuf,
+    /// More mount options, separated by commas.
+    pub(crate) options: String,
+    /// Whether an ordinary user mounts it in a user namespace.
+    pub(crate) rootless: bool,
+    /// What it says of itself.
+    pub(crate) version: String,
+}
+
+impl Subject {
+    /// Returns how it is mounted or started, in short.
+    pub(crate) fn how(&self) -> String {
+        let who = if self.rootless { ", in a user namespace" } else { "" };
+        let options = match self.options.as_str() {
+            "" => String::new(),
+            options => format!(" -o {options}"),
+        };
+        match self.program.as_os_str().is_empty() {
+            true => format!("{:?}{options}{who}", self.kind).to_lowercase(),
+            false => format!("{}{options}{who}", self.program.display()),
+        }
+    }
+}
+
+/// Returns the names of the peer and the floor for the subject called `name`.
+pub(crate) fn bases_of(family: Family, name: &str, present: impl Fn(&str) -> bool) -> [String; 2] {
+    family.bases().map(|base| {
+        let same = format!("{base}@user");
+        match name.ends_with("@user") && present(&same) {
+            true => same,
+            false => base.to_owned(),
+        }
+    })
+}

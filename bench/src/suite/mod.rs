@@ -1,0 +1,106 @@
+//! The work that is measured: suites of blocks of cases.
+
+mod copyup;
+mod dirsize;
+mod io;
+mod layers;
+mod memory;
+mod ops;
+mod threads;
+mod work;
+
+pub(crate) mod fixture;
+pub(crate) mod tree;
+
+use std::io::Result;
+
+use crate::bed::{Bed, Use};
+use crate::subject::Family;
+
+/// A piece of work that is done on one mount of one subject, without another's in between.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// Which suite it is part of.
+    pub(crate) suite: &'static str,
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it can be done on.
+    pub(crate) family: Family,
+    /// Files that it starts from.
+    pub(crate) fixtures: &'static [fixture::Fixture],
+    /// Whether its messages and system calls are counted.
+    pub(crate) counted: bool,
+    /// Does it.
+    pub(crate) run: fn(&mut Bed<'_>) -> Result<()>,
+}
+
+/// Suites with what they are about, in the order of reports.
+pub(crate) const SUITES: [(&str, &str); 8] = [
+    ("ops", "single operations, cold and warm"),
+    ("io", "sequential and random reads and writes, fsync, mmap"),
+    (
+        "work",
+        "real work: untar, find, tar, rm, chown, append, git, compile, SQLite, jobs side by side",
+    ),
+    ("copyup", "the first write to a lower file, against its size"),
+    ("layers", "lookups through many layers"),
+    ("dirsize", "listing and lookup against the size of the directory"),
+    ("threads", "operations by several threads at once"),
+    ("memory", "the daemon's memory for each inode that it knows"),
+];
+
+/// Returns all blocks.
+pub(crate) fn all() -> Vec<Block> {
+    [
+        ops::BLOCKS,
+        io::BLOCKS,
+        work::BLOCKS,
+        copyup::BLOCKS,
+        layers::BLOCKS,
+        dirsize::BLOCKS,
+        threads::BLOCKS,
+        memory::BLOCKS,
+    ]
+    .concat()
+}
+
+/// Returns the block of this name.
+pub(crate) fn find(suite: &str, name: &str) -> Option<Block> {
+    all().into_iter().find(|b| (b.suite, b.name) == (suite, name))
+}
+
+/// Finds out whether a file system can be mounted and written here.
+pub(crate) fn probe(bed: &mut Bed<'_>) -> Result<()> {
+    if bed.job.subject.kind.family() != Family::FileSystem {
+        return Ok(());
+    }
+    let lower = bed.fixture("probe");
+    std::fs::create_dir_all(&lower)?;
+    std::fs::write(lower.join("below"), "below")?;
+    let point = bed.mount(&[lower], Use::Write)?;
+    std::fs::write(point.join("above"), "above")?;
+    let seen = std::fs::read_to_string(point.join("below"))?;
+    bed.unmount();
+    bed.clean()?;
+    match seen.as_str() {
+        "below" => Ok(()),
+        _ => Err(std::io::Error::other("a file of the lower layer reads wrong")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_has_a_known_suite_and_a_name_of_its_own() {
+        let mut names = std::collections::BTreeSet::new();
+        for block in all() {
+            assert!(SUITES.iter().any(|(name, _)| *name == block.suite), "{}", block.suite);
+            assert!(names.insert((block.suite, block.name)), "{} twice", block.name);
+        }
+        for (suite, _) in SUITES {
+            assert!(names.iter().any(|(s, _)| *s == suite), "{suite} has no block");
+        }
+    }
+}
