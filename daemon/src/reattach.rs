@@ -2,7 +2,7 @@
 //! and the real connection then takes that socket's place.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use fuser::{Config, Filesystem, Session, SessionACL};
 use nix::errno::Errno;
@@ -37,6 +37,9 @@ pub struct Connection {
     device: OwnedFd,
     place: Option<Place>,
     greeting: Greeting,
+    /// A file in memory by which workers may tell their successors something.
+    notes: OwnedFd,
+    is_resumed: bool,
 }
 
 /// What a program needs to go on with a connection: descriptors that stay open in `execve(2)`.
@@ -46,6 +49,8 @@ pub struct Resume {
     pub device: i32,
     /// A file with the greeting.
     pub greeting: i32,
+    /// The file by which workers tell their successors something.
+    pub notes: i32,
     /// Identity of the mount; 0 for one that is somebody else's to unmount.
     pub mount: u64,
 }
@@ -94,7 +99,8 @@ impl Connection {
     pub fn greet(mount: Mount) -> nix::Result<Connection> {
         let (device, place) = mount.into_parts();
         let greeting = Greeting::read(&device)?;
-        Ok(Connection { device, place, greeting })
+        let notes = memfd_create(c"notes", MFdFlags::MFD_CLOEXEC)?;
+        Ok(Connection { device, place, greeting, notes, is_resumed: false })
     }
 
     /// Takes a connection over from the program that this process was before.
@@ -104,22 +110,44 @@ impl Connection {
     pub fn resume(from: Resume, place: Option<Place>) -> nix::Result<Connection> {
         let device = sys::process::inherited_fd(from.device)?;
         let file = sys::process::inherited_fd(from.greeting)?;
+        let notes = sys::process::inherited_fd(from.notes)?;
         let mut bytes = vec![0; ROOM];
         let size = sys::copy::read_at(&file, &mut bytes, 0)?;
         bytes.truncate(size);
-        Ok(Connection { device, place, greeting: Greeting::checked(bytes)? })
+        Ok(Connection {
+            device,
+            place,
+            greeting: Greeting::checked(bytes)?,
+            notes,
+            is_resumed: true,
+        })
+    }
+
+    /// Says how to find the connection again, and returns a file with the greeting.
+    ///
+    /// # Errors
+    /// A file in memory can't be made.
+    pub(crate) fn hand_over(&self) -> nix::Result<(Resume, OwnedFd)> {
+        let file = memfd_create(c"greeting", MFdFlags::MFD_CLOEXEC)?;
+        sys::copy::write_at(&file, &self.greeting.0, 0)?;
+        let resume = Resume {
+            device: self.device.as_raw_fd(),
+            greeting: file.as_raw_fd(),
+            notes: self.notes.as_raw_fd(),
+            mount: self.place.as_ref().map_or(0, Place::id),
+        };
+        Ok((resume, file))
     }
 
     /// Makes the connection survive `execve(2)`, and says how to find it again.
     ///
     /// # Errors
     /// A file in memory can't be made.
-    pub(crate) fn hand_over(&self) -> nix::Result<(Resume, OwnedFd)> {
-        let file = memfd_create(c"greeting", MFdFlags::empty())?;
-        sys::copy::write_at(&file, &self.greeting.0, 0)?;
+    pub(crate) fn keep_on_exec(&self) -> nix::Result<(Resume, OwnedFd)> {
+        let (resume, file) = self.hand_over()?;
         sys::process::keep_on_exec(&self.device)?;
-        let mount = self.place.as_ref().map_or(0, Place::id);
-        let resume = Resume { device: self.device.as_raw_fd(), greeting: file.as_raw_fd(), mount };
+        sys::process::keep_on_exec(&self.notes)?;
+        sys::process::keep_on_exec(&file)?;
         Ok((resume, file))
     }
 
@@ -128,8 +156,28 @@ impl Connection {
     /// # Errors
     /// No descriptor is free.
     pub(crate) fn try_clone(&self) -> io::Result<Connection> {
-        let device = self.device.try_clone()?;
-        Ok(Connection { device, place: self.place.clone(), greeting: self.greeting.clone() })
+        Ok(Connection {
+            device: self.device.try_clone()?,
+            place: self.place.clone(),
+            greeting: self.greeting.clone(),
+            notes: self.notes.try_clone()?,
+            is_resumed: self.is_resumed,
+        })
+    }
+
+    /// The connection itself.
+    pub(crate) fn device(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+
+    /// A file in memory that outlives workers and programs: empty at first.
+    pub fn notes(&self) -> BorrowedFd<'_> {
+        self.notes.as_fd()
+    }
+
+    /// Whether it is from a program before this one.
+    pub fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// The kernel's greeting.
@@ -204,13 +252,15 @@ mod tests {
     fn a_connection_is_found_again_by_what_was_handed_over() {
         let device = std::fs::File::open("/dev/null").unwrap().into();
         let greeting = Greeting(greeting(HAS_RESEND));
-        let first = Connection { device, place: None, greeting };
-        let (resume, file) = first.hand_over().unwrap();
+        let notes = std::fs::File::open("/dev/null").unwrap().into();
+        let first = Connection { device, place: None, greeting, notes, is_resumed: false };
+        let (resume, file) = first.keep_on_exec().unwrap();
         // As after `execve`: the numbers are open, and nobody owns them.
         let expected = first.greeting.clone();
         std::mem::forget((first, file));
         let second = Connection::resume(resume, None).unwrap();
         assert_eq!(second.greeting, expected);
+        assert!(second.is_resumed());
     }
 
     #[test]

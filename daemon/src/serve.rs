@@ -77,9 +77,13 @@ pub fn serve_connection<FS: Filesystem>(
     fs: FS,
     connection: Connection,
     options: ServeOptions,
+    turns: Option<&Arc<Turns>>,
 ) -> io::Result<()> {
     let signals = Signals::block()?;
     let (session, place) = connection.session(fs, config(&options))?;
+    if let Some(turns) = turns {
+        turns.watch(session.as_fd().try_clone_to_owned()?)?;
+    }
     run(session, &place, signals, options)
 }
 

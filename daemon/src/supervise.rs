@@ -20,6 +20,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
 use sys::process::Fork;
 
+use crate::manager;
+use crate::mount::Place;
 use crate::ready::Ready;
 use crate::reattach::{Connection, Resume};
 use crate::signals::{Event, Watch};
@@ -40,6 +42,8 @@ pub struct Upgrade {
     pub program: PathBuf,
     /// Makes its arguments, the name it is called by first.
     pub arguments: fn(Resume) -> Vec<CString>,
+    /// Says why the program couldn't go on with the mount at that place; the old one goes on then.
+    pub check: fn(Option<&Place>) -> Result<(), String>,
 }
 
 /// How a worker ended.
@@ -98,6 +102,9 @@ pub fn supervise(
             && let Some(ready) = ready.take()
         {
             ready.announce()?;
+            if let Err(e) = manager::ready(connection) {
+                log::warn!("tell the service manager that the mount is live: {e}");
+            }
         }
         let (end, is_wanted) = attend(&current, &watch, connection, upgrade)?;
         if is_wanted {
@@ -221,6 +228,10 @@ fn attend(
             }
             Event::Statistics => pass_on(worker.pid, Signal::SIGUSR1),
             Event::Upgrade => {
+                if let Err(cause) = (upgrade.check)(connection.place()) {
+                    log::warn!("upgrade: {cause}");
+                    continue;
+                }
                 // No worker may run beside those of the new program, and this one's unanswered
                 // requests come again.
                 pass_on(worker.pid, Signal::SIGKILL);
@@ -249,7 +260,7 @@ fn pass_on(worker: Pid, signal: Signal) {
 
 /// Becomes the program that is installed now; returns only where that fails.
 fn become_new(connection: &Connection, upgrade: &Upgrade) -> io::Error {
-    let (resume, _file) = match connection.hand_over() {
+    let (resume, _file) = match connection.keep_on_exec() {
         Ok(handed) => handed,
         Err(e) => return e.into(),
     };

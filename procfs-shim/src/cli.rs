@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(short = 'p', long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
 
-    /// Threads that answer requests [default: 1 with --init-pid, else up to 4]
+    /// Threads that answer requests: one works, the others help where it is busy or waits [default: 2]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
@@ -81,7 +81,7 @@ pub struct Args {
     pub ready_fd: Option<i32>,
 
     /// Take over a connection from before an upgrade
-    #[arg(long, hide = true, value_name = "FD,FD,ID")]
+    #[arg(long, hide = true, value_name = "FD,FD,FD,ID")]
     pub resume: Option<String>,
 
     /// Print the version

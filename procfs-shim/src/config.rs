@@ -13,8 +13,8 @@ use crate::view::Rules;
 use crate::view::cpu::{CpuRules, Numbering, Quota};
 use crate::view::memory::{MemoryRules, Show};
 
-/// Threads for readers of many containers: more only wake each other.
-const MOST_THREADS: usize = 4;
+/// One works, another helps while it is at something that lasts.
+const THREADS: usize = 2;
 
 /// How the daemon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Config {
     pub subject: Subject,
     /// How they are shown.
     pub rules: Rules,
-    /// Threads.
+    /// Threads that take turns.
     pub threads: usize,
     /// Where to write the process number.
     pub pidfile: Option<PathBuf>,
@@ -76,18 +76,13 @@ impl Config {
             Some(pid) => Subject::Init(Pid(pid), args.init_start.map(StartTime)),
             None => Subject::Reader,
         };
-        let several = std::thread::available_parallelism().map_or(2, usize::from);
-        let threads = match subject {
-            Subject::Init(..) => 1,
-            Subject::Reader => several.clamp(2, MOST_THREADS),
-        };
         Ok(Config {
             mount: mount(&args)?,
             style,
             log: if args.debug { log::LevelFilter::Debug } else { log::LevelFilter::Warn },
             subject,
             rules: rules(&args)?,
-            threads: args.threads.unwrap_or(threads).clamp(1, 64),
+            threads: args.threads.unwrap_or(THREADS).clamp(1, 64),
             pidfile: args.pidfile,
             resume,
         })
@@ -132,8 +127,9 @@ fn resume(text: &str) -> Result<Resume, StartError> {
         let mut parts = text.split(',');
         let device = parts.next()?.parse().ok()?;
         let greeting = parts.next()?.parse().ok()?;
+        let notes = parts.next()?.parse().ok()?;
         let mount = parts.next()?.parse().ok()?;
-        parts.next().is_none().then_some(Resume { device, greeting, mount })
+        parts.next().is_none().then_some(Resume { device, greeting, notes, mount })
     };
     let wrong = || usage(format!("--resume {text}: it is for upgrades only"));
     read().ok_or_else(wrong)
@@ -141,7 +137,8 @@ fn resume(text: &str) -> Result<Resume, StartError> {
 
 /// Writes what [`resume`] reads.
 pub fn resume_argument(resume: Resume) -> String {
-    format!("--resume={},{},{}", resume.device, resume.greeting, resume.mount)
+    let Resume { device, greeting, notes, mount } = resume;
+    format!("--resume={device},{greeting},{notes},{mount}")
 }
 
 /// Reads a size in bytes, or with a suffix for powers of 1024.
@@ -266,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_is_resumed_is_read_as_it_was_written() {
-        let before = Resume { device: 5, greeting: 7, mount: 99 };
+        let before = Resume { device: 5, greeting: 7, notes: 8, mount: 99 };
         let args = [resume_argument(before), "--ready-fd=9".into(), "/m".into()];
         let config = config(&args.each_ref().map(String::as_str)).unwrap();
         assert_eq!(config.resume, Some(before));

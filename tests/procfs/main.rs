@@ -5,10 +5,12 @@
 mod callers;
 mod cli;
 mod container;
+mod counts;
 mod delivery;
 mod explained;
 mod figures;
 mod golden;
+mod kept;
 mod memory;
 mod mounting;
 mod processors;

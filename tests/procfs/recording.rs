@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use procfs_shim::cgroup::memory::Swap;
 use procfs_shim::cgroup::{Hierarchy, Membership};
 use procfs_shim::files::{cpu_online, cpuinfo, diskstats, meminfo, stat, swaps, uptime};
 use procfs_shim::host::{Host, HostFile};
@@ -57,7 +58,8 @@ impl Recording {
     ) -> BTreeMap<&'static str, Vec<u8>> {
         let (host, groups) = (self.host(), self.groups(membership));
         let machine = host.meminfo().expect("the recorded meminfo");
-        let levels = groups.memory.as_ref().expect("a memory cgroup").read().expect("its levels");
+        let levels =
+            groups.memory.as_ref().expect("a memory cgroup").read(Swap::Read).expect("its levels");
         let memory = MemoryView::of(&levels, &machine, &rules.memory).expect("a view of memory");
         let online = host.online().expect("the recorded list of processors");
         let cpus = groups.cpus(&online, &rules.cpu).expect("a view of processors");

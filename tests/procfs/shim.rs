@@ -4,16 +4,24 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The program, built from this tree.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_procfs-shim-under-test");
+
+/// How long a test may use a daemon: far more than any needs.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running daemon and its mount.
 #[derive(Debug)]
 pub(crate) struct Shim {
     child: Child,
+    _watchdog: Watchdog,
     dir: tempfile::TempDir,
 }
 
@@ -45,6 +53,32 @@ impl Drop for SharedDir {
     }
 }
 
+/// Ends a daemon that is used for too long, and its connection: readers that wait for an answer get an
+/// error, so that a test that hangs fails instead.
+#[derive(Debug)]
+struct Watchdog(#[allow(dead_code)] Sender<()>);
+
+impl Watchdog {
+    fn new(daemon: i32, mount: &Path, patience: Duration) -> Watchdog {
+        let (alive, is_over) = channel();
+        let (mount, test) = (mount.to_path_buf(), std::thread::current().name().map(str::to_owned));
+        std::thread::spawn(move || {
+            if is_over.recv_timeout(patience) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            eprintln!("{}: hangs: its daemon is ended", test.unwrap_or_default());
+            if let Err(e) = kill(Pid::from_raw(daemon), Signal::SIGKILL) {
+                eprintln!("kill the daemon {daemon}: {e}");
+            }
+            // With this flag, it ends the connection, whoever holds it.
+            if let Err(e) = umount2(&mount, MntFlags::MNT_FORCE) {
+                eprintln!("end the connection of {}: {e}", mount.display());
+            }
+        });
+        Watchdog(alive)
+    }
+}
+
 fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("shim-test-").tempdir().expect("a directory")
 }
@@ -52,16 +86,17 @@ fn directory() -> tempfile::TempDir {
 impl Shim {
     /// Starts it with these arguments before the mount point; returns when the mount is live.
     pub(crate) fn start<A: AsRef<OsStr>>(args: &[A]) -> Shim {
-        Shim::start_at(directory(), args)
+        Shim::start_at(directory(), args, PATIENCE)
     }
+
 
     /// Starts it below a shared directory.
     pub(crate) fn start_in<A: AsRef<OsStr>>(shared: &SharedDir, args: &[A]) -> Shim {
         let dir = tempfile::tempdir_in(shared.path()).expect("a directory");
-        Shim::start_at(dir, args)
+        Shim::start_at(dir, args, PATIENCE)
     }
 
-    fn start_at<A: AsRef<OsStr>>(dir: tempfile::TempDir, args: &[A]) -> Shim {
+    fn start_at<A: AsRef<OsStr>>(dir: tempfile::TempDir, args: &[A], patience: Duration) -> Shim {
         // The pipe of its standard output becomes the descriptor to announce on: made so, no other
         // test that starts a process at the same moment passes it on.
         let mut child = Command::new("sh")
@@ -73,9 +108,11 @@ impl Shim {
             .stderr(Stdio::piped())
             .spawn()
             .expect("start the daemon");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        let watchdog = Watchdog::new(pid, dir.path(), patience);
         let mut byte = [0; 1];
         let live = child.stdout.as_mut().expect("a pipe").read(&mut byte).expect("read it") == 1;
-        let shim = Shim { child, dir };
+        let shim = Shim { child, _watchdog: watchdog, dir };
         if !live {
             panic!("the daemon did not start: {}", shim.end());
         }

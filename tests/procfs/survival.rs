@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs_shim::view::load::PERIOD;
 use support::privilege::Missing;
 use support::require;
 
+use crate::container::{Container, Limits, Namespaces, v1_controllers};
 use crate::seen::{fuse, no_args};
 use crate::shim::{PROGRAM, Shim};
 
@@ -19,7 +22,7 @@ const READERS: usize = 50;
 const KILLS: usize = 15;
 
 /// Says what is missing for unanswered requests to come again.
-fn resend() -> Result<(), Missing> {
+pub(crate) fn resend() -> Result<(), Missing> {
     fuse()?;
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut parts = release.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
@@ -31,7 +34,7 @@ fn resend() -> Result<(), Missing> {
 }
 
 /// The number of the running worker, once there is one that isn't among `old`.
-fn next_worker(supervisor: i32, old: &BTreeSet<i32>) -> i32 {
+pub(crate) fn next_worker(supervisor: i32, old: &BTreeSet<i32>) -> i32 {
     let path = format!("/proc/{supervisor}/task/{supervisor}/children");
     loop {
         let children = std::fs::read_to_string(&path).expect("the supervisor lives");
@@ -44,7 +47,7 @@ fn next_worker(supervisor: i32, old: &BTreeSet<i32>) -> i32 {
 }
 
 /// Waits until `count` more reads are done, so that the new worker has work when it is killed.
-fn reads(done: &AtomicU64, count: u64) {
+pub(crate) fn reads(done: &AtomicU64, count: u64) {
     let until = done.load(Ordering::Relaxed) + count;
     while done.load(Ordering::Relaxed) < until {
         std::thread::yield_now();
@@ -144,6 +147,49 @@ fn the_program_is_replaced_in_place() {
     let asked = kill(Pid::from_raw(shim.pid()), Signal::SIGTERM);
     asked.expect("ask it to end");
     assert!(shim.wait_for_its_end().success());
+}
+
+#[test]
+fn load_averages_outlive_the_worker() {
+    require!("load_averages_outlive_the_worker", resend(), v1_controllers());
+    let shim = Shim::start(&no_args());
+    let mut container = Container::start(shim.path(), &Limits::default(), Namespaces::Own);
+    container.spawn("while :; do :; done");
+    let average = || -> f64 {
+        let text = container.sh("cat /proc/loadavg");
+        text.split(' ').next().and_then(|n| n.parse().ok()).expect("an average")
+    };
+    while average() < 0.2 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // One more round, at whose end it is noted.
+    std::thread::sleep(2 * PERIOD);
+    let worker = next_worker(shim.pid(), &BTreeSet::new());
+    kill(Pid::from_raw(worker), Signal::SIGKILL).expect("kill the worker");
+    // One that knew nothing would say 0.08.
+    let after = average();
+    assert!(after > 0.14, "{after}");
+}
+
+#[test]
+fn the_program_is_replaced_though_its_files_cover_its_own_proc() {
+    require!("the_program_is_replaced_though_its_files_cover_its_own_proc", resend());
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().display();
+    let script = format!(
+        "mkdir {at}/m; {PROGRAM} -p {at}/pid {at}/m; cd {at}/m
+         for f in meminfo stat uptime loadavg cpuinfo swaps; do mount --bind proc/$f /proc/$f; done
+         mount --bind sys/devices/system/cpu /sys/devices/system/cpu
+         {PROGRAM} upgrade -p {at}/pid
+         cat /proc/meminfo /proc/stat /proc/uptime /proc/loadavg /sys/devices/system/cpu/online
+         cd /; umount -l /sys/devices/system/cpu
+         umount -l /proc/meminfo /proc/stat /proc/uptime /proc/loadavg /proc/cpuinfo /proc/swaps
+         umount {at}/m"
+    );
+    let out = support::process::run(Command::new("unshare").args(["-m", "sh", "-euc", &script]));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(String::from_utf8_lossy(&out.stdout).lines().count() > 60, "{said}");
 }
 
 #[test]

@@ -25,6 +25,15 @@ pub struct MemoryLevel {
     pub swap: SwapLevel,
 }
 
+/// Whether swap is asked for, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// It is.
+    Read,
+    /// The machine has none, or it isn't shown: its files need not be read.
+    Skipped,
+}
+
 #[derive(Debug)]
 enum Files {
     V1(v1::MemoryFiles),
@@ -54,10 +63,10 @@ impl Files {
         }
     }
 
-    fn read(&self) -> Result<MemoryLevel, ReadError> {
+    fn read(&self, swap: Swap) -> Result<MemoryLevel, ReadError> {
         match self {
-            Files::V1(f) => f.read(),
-            Files::V2(f) => f.read(),
+            Files::V1(f) => f.read(swap),
+            Files::V2(f) => f.read(swap),
         }
     }
 }
@@ -88,11 +97,11 @@ impl MemoryGroup {
     ///
     /// # Errors
     /// `ENODEV`: the cgroup is gone.
-    pub fn read(&self) -> Result<Vec<MemoryLevel>, ReadError> {
-        let mut levels = vec![self.leaf.read()?];
+    pub fn read(&self, swap: Swap) -> Result<Vec<MemoryLevel>, ReadError> {
+        let mut levels = vec![self.leaf.read(swap)?];
         for files in &self.above {
             if files.is_limited()? {
-                levels.push(files.read()?);
+                levels.push(files.read(swap)?);
             }
         }
         Ok(levels)

@@ -1,6 +1,6 @@
 //! File names and units of cgroup v1.
 
-use super::memory::{MemoryLevel, SwapLevel};
+use super::memory::{MemoryLevel, Swap, SwapLevel};
 use super::{CpuTimes, Level, NanoCpus, parse};
 use crate::error::ReadError;
 use crate::host::held::HeldFile;
@@ -50,7 +50,7 @@ impl MemoryFiles {
         Ok(limit(file)?.map(|both| both.saturating_sub(memory)))
     }
 
-    pub(super) fn read(&self) -> Result<MemoryLevel, ReadError> {
+    pub(super) fn read(&self, swap: Swap) -> Result<MemoryLevel, ReadError> {
         let text = self.stat.text()?;
         let mut stat = parse::memory_stat_v1(&text).map_err(ReadError::of(self.stat.path()))?;
         // v1 counts the kernel's memory as one sum, and doesn't tell what of it is reclaimable.
@@ -58,11 +58,14 @@ impl MemoryFiles {
             stat.slab_unreclaimable = number(kernel)?;
         }
         let usage = number(&self.usage)?;
+        let limit = self.limit()?;
+        if swap == Swap::Skipped {
+            return Ok(MemoryLevel { limit, usage, stat, swap: SwapLevel::default() });
+        }
         let used = match &self.both_usage {
             Some(both) if stat.swap == 0 => number(both)?.saturating_sub(usage),
             _ => stat.swap,
         };
-        let limit = self.limit()?;
         let swap = SwapLevel { limit: self.swap_limit(limit)?, used };
         Ok(MemoryLevel { limit, usage, stat, swap })
     }

@@ -1,6 +1,6 @@
 //! File names and units of cgroup v2.
 
-use super::memory::{MemoryLevel, SwapLevel};
+use super::memory::{MemoryLevel, Swap, SwapLevel};
 use super::{CpuTimes, Level, NanoCpus, parse};
 use crate::error::ReadError;
 use crate::host::held::HeldFile;
@@ -41,11 +41,16 @@ impl MemoryFiles {
         self.swap_limit.as_ref().map_or(Ok(None), limit)
     }
 
-    pub(super) fn read(&self) -> Result<MemoryLevel, ReadError> {
+    pub(super) fn read(&self, swap: Swap) -> Result<MemoryLevel, ReadError> {
         let text = self.stat.text()?;
         let stat = parse::memory_stat_v2(&text).map_err(ReadError::of(self.stat.path()))?;
-        let used = self.swap_usage.as_ref().map_or(Ok(0), number)?;
-        let swap = SwapLevel { limit: self.swap_limit()?, used };
+        let swap = match swap {
+            Swap::Skipped => SwapLevel::default(),
+            Swap::Read => {
+                let used = self.swap_usage.as_ref().map_or(Ok(0), number)?;
+                SwapLevel { limit: self.swap_limit()?, used }
+            }
+        };
         Ok(MemoryLevel { limit: self.limit()?, usage: number(&self.usage)?, stat, swap })
     }
 }

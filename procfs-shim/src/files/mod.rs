@@ -72,7 +72,7 @@ fn meminfo(view: &View) -> Result<Content, ReadError> {
 }
 
 fn cpuinfo(view: &View) -> Result<Content, ReadError> {
-    let host = view.host().text(HostFile::Cpuinfo)?;
+    let host = view.host().cpuinfo()?;
     Ok(Content::Text(cpuinfo::render(&host, &view.cpus()?)))
 }
 

@@ -6,10 +6,11 @@ pub mod parse;
 pub mod process;
 pub mod sysfs;
 pub mod trace;
+mod uncovered;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
@@ -18,15 +19,65 @@ use crate::error::ReadError;
 use cpulist::CpuList;
 use held::HeldFile;
 use parse::HostMeminfo;
+use uncovered::Directories;
 
 /// Ticks a second in /proc (`USER_HZ`): 100 on each architecture that Linux has a libc for.
 pub const USER_HZ: u64 = 100;
 
-/// How long a reading of the machine's memory is good.
-const GOOD_FOR: Duration = Duration::from_millis(5);
+/// How long a reading is good for whoever asks next, in nanoseconds: half a tick of /proc.
+const GOOD_FOR: u64 = 5_000_000;
 
-/// How long the machine's boot time is good.
-const BTIME_GOOD_FOR: Duration = Duration::from_secs(1);
+/// How long the machine's boot time is good: only setting the clock changes it.
+const BTIME_GOOD_FOR: u64 = 1_000_000_000;
+
+/// How long its /proc/cpuinfo is good: what changes in it is the clock of each processor, and to make
+/// its text costs the kernel more than all else that is read here.
+const CPUINFO_GOOD_FOR: u64 = 100_000_000;
+
+/// Nanoseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Moment {
+        // The call has no failure for a clock that each kernel has.
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        Moment(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether what was read at `before` is good yet.
+    pub fn is_soon_after(self, before: Moment) -> bool {
+        self.is_within(GOOD_FOR, before)
+    }
+
+    fn is_within(self, nanoseconds: u64, before: Moment) -> bool {
+        self.0.saturating_sub(before.0) < nanoseconds
+    }
+}
+
+/// Something that is read anew only when it is too old.
+#[derive(Debug, Default)]
+struct Kept<T>(Mutex<Option<(Moment, T)>>);
+
+impl<T: Clone> Kept<T> {
+    fn get(
+        &self,
+        good_for: u64,
+        read: impl FnOnce() -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let mut kept = self.0.lock();
+        let now = Moment::now();
+        if let Some((at, value)) = &*kept
+            && now.is_within(good_for, *at)
+        {
+            return Ok(value.clone());
+        }
+        let value = read()?;
+        *kept = Some((now, value.clone()));
+        Ok(value)
+    }
+}
 
 /// A file of the machine that is shown changed, or as it is to a reader outside any container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,8 +167,10 @@ pub struct Host {
     files: Vec<Result<HeldFile, ReadError>>,
     processes: process::Processes,
     cpus: Result<Arc<sysfs::CpuDirectory>, ReadError>,
-    meminfo: Mutex<Option<(Instant, Arc<HostMeminfo>)>>,
-    btime: Mutex<Option<(Instant, u64)>>,
+    meminfo: Kept<Arc<HostMeminfo>>,
+    cpuinfo: Kept<Arc<str>>,
+    online: Kept<Arc<CpuList>>,
+    btime: Kept<u64>,
 }
 
 impl Host {
@@ -126,16 +179,38 @@ impl Host {
     /// # Errors
     /// There is no `proc`. A single file that is missing is told by who asks for it.
     pub fn open(root: &Path) -> Result<Host, ReadError> {
-        let dir = held::directory(root)?;
-        let held = |f: HostFile| HeldFile::open_at(&dir, root, f.path());
-        Ok(Host {
+        Ok(Host::within(root, Directories::open(root)?))
+    }
+
+    /// Opens this machine's files where those of the mount whose identity is `mount` may be bound over
+    /// them.
+    ///
+    /// # Errors
+    /// `EPERM`, `EINVAL`: they are, and there is no privilege to look below.
+    pub fn below(mount: u64) -> Result<Host, ReadError> {
+        Ok(Host::within(Path::new("/"), Directories::below(mount)?))
+    }
+
+    fn within(root: &Path, dirs: Directories) -> Host {
+        let held = |f: HostFile| match f.path().split_once('/') {
+            Some(("proc", name)) => HeldFile::open_at(&dirs.proc, &root.join("proc"), name),
+            Some(("sys", name)) => {
+                let sys = dirs.sys.as_ref().map_err(Clone::clone)?;
+                HeldFile::open_at(sys, &root.join("sys"), name)
+            }
+            _ => Err(ReadError::Io(root.join(f.path()), nix::errno::Errno::ENOENT)),
+        };
+        let cpus = dirs.sys.as_ref().map_err(Clone::clone);
+        Host {
             root: root.to_path_buf(),
             files: HostFile::ALL.into_iter().map(held).collect(),
-            processes: process::Processes::open(&root.join("proc"))?,
-            cpus: sysfs::CpuDirectory::open(root).map(Arc::new),
-            meminfo: Mutex::default(),
-            btime: Mutex::default(),
-        })
+            cpus: cpus.and_then(|sys| sysfs::CpuDirectory::open(sys, root)).map(Arc::new),
+            processes: process::Processes::new(dirs.proc, &root.join("proc")),
+            meminfo: Kept::default(),
+            cpuinfo: Kept::default(),
+            online: Kept::default(),
+            btime: Kept::default(),
+        }
     }
 
     /// Reads a file.
@@ -161,44 +236,40 @@ impl Host {
     /// # Errors
     /// It can't be read, or has another form.
     pub fn meminfo(&self) -> Result<Arc<HostMeminfo>, ReadError> {
-        let mut kept = self.meminfo.lock();
-        if let Some((at, meminfo)) = &*kept
-            && at.elapsed() < GOOD_FOR
-        {
-            return Ok(meminfo.clone());
-        }
-        let text = self.text(HostFile::Meminfo)?;
-        let meminfo = parse::meminfo(&text).map_err(ReadError::of("/proc/meminfo"))?;
-        let meminfo = Arc::new(meminfo);
-        *kept = Some((Instant::now(), meminfo.clone()));
-        Ok(meminfo)
+        self.meminfo.get(GOOD_FOR, || {
+            let text = self.text(HostFile::Meminfo)?;
+            parse::meminfo(&text).map(Arc::new).map_err(ReadError::of("/proc/meminfo"))
+        })
     }
 
-    /// Returns the processors that are on.
+    /// Returns /proc/cpuinfo, at most a tenth of a second old.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn cpuinfo(&self) -> Result<Arc<str>, ReadError> {
+        self.cpuinfo.get(CPUINFO_GOOD_FOR, || self.text(HostFile::Cpuinfo).map(Arc::from))
+    }
+
+    /// Returns the processors that are on, as they were at most a few milliseconds ago.
     ///
     /// # Errors
     /// The list can't be read, or has another form.
-    pub fn online(&self) -> Result<CpuList, ReadError> {
-        let text = self.text(HostFile::CpuOnline)?;
-        CpuList::parse(&text).map_err(ReadError::of(HostFile::CpuOnline.path()))
+    pub fn online(&self) -> Result<Arc<CpuList>, ReadError> {
+        self.online.get(GOOD_FOR, || {
+            let text = self.text(HostFile::CpuOnline)?;
+            CpuList::parse(&text).map(Arc::new).map_err(ReadError::of(HostFile::CpuOnline.path()))
+        })
     }
 
-    /// Returns when the machine was booted, in seconds since the epoch; at most a second old, as only
-    /// setting the clock changes it.
+    /// Returns when the machine was booted, in seconds since the epoch; at most a second old.
     ///
     /// # Errors
     /// /proc/stat can't be read, or has no such line.
     pub fn btime(&self) -> Result<u64, ReadError> {
-        let mut kept = self.btime.lock();
-        if let Some((at, btime)) = *kept
-            && at.elapsed() < BTIME_GOOD_FOR
-        {
-            return Ok(btime);
-        }
-        let text = self.text(HostFile::Stat)?;
-        let btime = parse::btime(&text).map_err(ReadError::of("/proc/stat"))?;
-        *kept = Some((Instant::now(), btime));
-        Ok(btime)
+        self.btime.get(BTIME_GOOD_FOR, || {
+            let text = self.text(HostFile::Stat)?;
+            parse::btime(&text).map_err(ReadError::of("/proc/stat"))
+        })
     }
 
     /// The processes.

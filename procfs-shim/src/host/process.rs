@@ -45,7 +45,12 @@ impl Processes {
     /// # Errors
     /// It can't be opened.
     pub fn open(path: &Path) -> Result<Processes, ReadError> {
-        Ok(Processes { dir: held::directory(path)?, path: path.to_path_buf() })
+        Ok(Processes::new(held::directory(path)?, path))
+    }
+
+    /// The processes of a `proc` directory that is open already, whose path is `path`.
+    pub(super) fn new(dir: OwnedFd, path: &Path) -> Processes {
+        Processes { dir, path: path.to_path_buf() }
     }
 
     /// Opens a process or thread.

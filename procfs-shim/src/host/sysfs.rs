@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
-use super::held::{self, HeldFile};
+use super::held::HeldFile;
 use crate::error::ReadError;
 
 /// Path of the directory below the root.
@@ -34,13 +34,18 @@ pub struct CpuDirectory {
 }
 
 impl CpuDirectory {
-    /// Opens it below `root`.
+    /// Opens it below `sys`, which is that of `root`.
     ///
     /// # Errors
     /// There is none.
-    pub fn open(root: &Path) -> Result<CpuDirectory, ReadError> {
+    pub(super) fn open(sys: &OwnedFd, root: &Path) -> Result<CpuDirectory, ReadError> {
         let path = root.join(CPU_DIRECTORY);
-        Ok(CpuDirectory { dir: held::directory(&path)?, path })
+        let below = CPU_DIRECTORY.trim_start_matches("sys/");
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match openat(sys, below, flags, Mode::empty()) {
+            Ok(dir) => Ok(CpuDirectory { dir, path }),
+            Err(e) => Err(ReadError::Io(path, e)),
+        }
     }
 
     /// Returns kind and permission bits of a path below; no link is followed at its end.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use daemon::Turns;
 use fuser::{
     AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents,
@@ -23,9 +24,12 @@ use super::sysfs::{self, Sysfs};
 use super::tree::{Node, Tree};
 use crate::error::ReadError;
 use crate::files::{Content, Row};
+use crate::host::Moment;
 use crate::host::process::Pid;
 use crate::view::Views;
+use crate::view::container::Container;
 use crate::view::cpu::CpuView;
+use crate::view::kept::Text;
 use crate::view::load::PERIOD;
 
 /// Names and attributes in the table never change.
@@ -43,6 +47,7 @@ pub(super) struct Adapter {
     sysfs: Option<(INodeNo, Sysfs)>,
     handles: Handles,
     sizes: Sizes,
+    turns: Arc<Turns>,
     /// Fallbacks that were warned of, by file and cause.
     warned: Mutex<HashSet<(&'static str, String)>>,
 }
@@ -67,7 +72,7 @@ pub(super) fn counters() -> Counters {
 const MOST_WARNINGS: usize = 256;
 
 impl Adapter {
-    pub(super) fn new(views: Views) -> Adapter {
+    pub(super) fn new(views: Views, turns: Arc<Turns>) -> Adapter {
         let tree = Tree::new(views.host());
         let machine = views.host().cpu_directory().map(Sysfs::new).ok();
         Adapter {
@@ -76,27 +81,63 @@ impl Adapter {
             tree,
             views: Arc::new(views),
             handles: Handles::new(),
+            turns,
             warned: Mutex::default(),
         }
     }
 
+    /// Returns a file's content for a reader, made anew unless that was done a moment ago.
+    fn content(&self, row: &'static Row, reader: u32) -> Result<Arc<[u8]>, Errno> {
+        let now = Moment::now();
+        let container = match self.views.known(Pid(reader), now) {
+            Some(container) => Ok(container),
+            None => {
+                self.turns.blocking();
+                self.views.find(Pid(reader), now)
+            }
+        };
+        let number = row.fallback as usize;
+        let known = container.as_ref().ok().and_then(|c| c.texts().get(number, now));
+        let text = match known {
+            Some(text) => text,
+            None => {
+                let text = self.make(row, reader, container.clone())?;
+                if let Ok(container) = &container {
+                    container.texts().put(number, now, text.clone());
+                }
+                text
+            }
+        };
+        OPENS.fetch_add(1, Ordering::Relaxed);
+        if text.is_stand_in {
+            FALLBACKS.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(text.bytes)
+    }
+
     /// Makes a file's content for a reader. The machine's file stands in where the container's
     /// can't be made, and the log says so.
-    fn content(&self, row: &'static Row, reader: u32) -> Result<Vec<u8>, Errno> {
-        let made = self.views.of(Pid(reader)).and_then(|view| (row.render)(&view));
-        log::debug!("open {} for process {reader}: {}", row.path, outcome(&made));
-        OPENS.fetch_add(1, Ordering::Relaxed);
+    fn make(
+        &self,
+        row: &'static Row,
+        reader: u32,
+        container: Result<Arc<Container>, ReadError>,
+    ) -> Result<Text, Errno> {
+        let view = container.and_then(|container| self.views.view(container));
+        let made = view.and_then(|view| (row.render)(&view));
+        log::debug!("make {} for process {reader}: {}", row.path, outcome(&made));
         match made {
-            Ok(Content::Text(text)) => return Ok(text),
+            Ok(Content::Text(text)) => {
+                return Ok(Text { bytes: text.into(), is_stand_in: false });
+            }
             Ok(Content::Host) => {}
             Err(cause) if self.views.is_gone(&cause) => {
                 return Err(errno(cause));
             }
             Err(cause) => self.warn_once(row.path, cause),
         }
-        FALLBACKS.fetch_add(1, Ordering::Relaxed);
-        let host = self.views.host().text(row.fallback).map(String::into_bytes);
-        host.map_err(errno)
+        let host = self.views.host().text(row.fallback).map_err(errno)?;
+        Ok(Text { bytes: host.into_bytes().into(), is_stand_in: true })
     }
 
     fn warn_once(&self, path: &'static str, cause: ReadError) {
@@ -107,13 +148,13 @@ impl Adapter {
     }
 
     /// Makes the content of a node for a reader.
-    fn read_node(&self, ino: INodeNo, reader: u32) -> Result<Vec<u8>, Errno> {
-        if let Some((sysfs, path)) = self.sysfs_at(ino).filter(|(_, p)| !p.as_os_str().is_empty()) {
-            let text = self.cpus(reader).and_then(|cpus| sysfs.text(&path, &cpus));
-            return text.map_err(errno);
+    fn read_node(&self, ino: INodeNo, reader: u32) -> Result<Arc<[u8]>, Errno> {
+        if let Some(node) = self.tree.get(ino) {
+            return self.content(node.file.ok_or(Errno::EISDIR)?, reader);
         }
-        let node = self.tree.get(ino).ok_or(Errno::ENOENT)?;
-        self.content(node.file.ok_or(Errno::EISDIR)?, reader)
+        let (sysfs, path) = self.sysfs_at(ino).ok_or(Errno::ENOENT)?;
+        let text = self.cpus(reader).and_then(|cpus| sysfs.text(&path, &cpus));
+        text.map(Arc::from).map_err(errno)
     }
 
     fn cpus(&self, reader: u32) -> Result<CpuView, ReadError> {
@@ -233,6 +274,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turns.begin();
         match self.find(parent, name, req.pid()) {
             Ok((attr, ttl)) => reply.entry(&ttl, &attr, Generation(0)),
             Err(e) => reply.error(e),
@@ -240,6 +282,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turns.begin();
         match self.attributes(ino) {
             Ok(attr) => reply.attr(&TTL, &attr),
             Err(e) => reply.error(e),
@@ -247,6 +290,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        let _turn = self.turns.begin();
         let at = self.sysfs_at(ino).ok_or(Errno::EINVAL);
         match at.and_then(|(sysfs, path)| sysfs.link(&path).map_err(errno)) {
             Ok(target) => reply.data(target.as_bytes()),
@@ -255,10 +299,11 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.begin();
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(Errno::EACCES);
         }
-        self.sizes.before_open(ino);
+        self.sizes.before_open(ino, &self.turns);
         match self.read_node(ino, req.pid()) {
             Ok(text) => {
                 let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
@@ -279,10 +324,12 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _turn = self.turns.begin();
         self.sizes.note_read(ino, fh, offset, size);
         let render = || {
             let text = self.read_node(ino, req.pid())?;
-            Ok(self.handles.replace(fh, text))
+            self.handles.replace(fh, text.clone());
+            Ok(text)
         };
         match self.handles.get(fh, offset).map_or_else(render, Ok) {
             Ok(text) => reply.data(slice(&text, offset, size)),
@@ -300,6 +347,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.begin();
         self.handles.remove(fh);
         self.sizes.note_release(ino, fh);
         reply.ok()
@@ -318,6 +366,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let _turn = self.turns.begin();
         let all = match self.list(ino, req.pid()) {
             Ok(all) => all,
             Err(e) => return reply.error(e),

@@ -30,17 +30,15 @@ impl Handles {
     }
 
     /// Files what was rendered at open.
-    pub(super) fn add(&self, text: Vec<u8>) -> FileHandle {
+    pub(super) fn add(&self, bytes: Arc<[u8]>) -> FileHandle {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.texts.insert(number, Text { bytes: text.into(), is_fresh: true });
+        self.texts.insert(number, Text { bytes, is_fresh: true });
         FileHandle(number)
     }
 
     /// Files what was rendered at a read.
-    pub(super) fn replace(&self, handle: FileHandle, text: Vec<u8>) -> Arc<[u8]> {
-        let bytes: Arc<[u8]> = text.into();
-        self.texts.insert(handle.0, Text { bytes: bytes.clone(), is_fresh: false });
-        bytes
+    pub(super) fn replace(&self, handle: FileHandle, bytes: Arc<[u8]>) {
+        self.texts.insert(handle.0, Text { bytes, is_fresh: false });
     }
 
     /// Returns the text to read from at `offset`, or `None` if it is to be rendered anew. That is so
@@ -64,11 +62,11 @@ mod tests {
     #[test]
     fn a_return_to_the_beginning_asks_for_a_new_text() {
         let handles = Handles::new();
-        let file = handles.add(b"one".to_vec());
+        let file = handles.add(b"one"[..].into());
         assert!(handles.get(file, 0).is_some());
         assert!(handles.get(file, 3).is_some());
         assert!(handles.get(file, 0).is_none());
-        handles.replace(file, b"two".to_vec());
+        handles.replace(file, b"two"[..].into());
         assert_eq!(*handles.get(file, 1).unwrap(), *b"two");
         assert!(handles.get(file, 0).is_none());
         handles.remove(file);

@@ -1,11 +1,14 @@
 //! Mount, serve, unmount: the connection is held by one process, and served by another.
 
-use std::ffi::CString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use daemon::mount::Place;
-use daemon::{Connection, Mount, MountPoint, MountRequest, Ready, Resume, ServeOptions, Upgrade};
+use daemon::{
+    Connection, Mount, MountPoint, MountRequest, Ready, Resume, ServeOptions, Turns, Upgrade,
+};
 use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 
 use super::adapter::{Adapter, Counters};
 use crate::error::StartError;
@@ -17,12 +20,34 @@ use crate::view::Views;
 /// The mount failed, or there is nothing to take over.
 pub fn connect(request: &MountRequest, resume: Option<Resume>) -> Result<Connection, StartError> {
     let Some(resume) = resume else {
+        if let MountPoint::Path(path) = &request.at {
+            unmount_dead(path);
+        }
         let mount = Mount::new(request).map_err(|e| StartError::Failed(e.to_string()))?;
         return Connection::greet(mount).map_err(|e| unserved(request, e));
     };
     let place = Place::again(resume.mount);
     Connection::resume(resume, place)
         .map_err(|e| StartError::Failed(format!("--resume: {}: it is for upgrades only", e.desc())))
+}
+
+/// Unmounts what a daemon before this one has left behind, whose end was not clean.
+fn unmount_dead(at: &Path) {
+    let is_ours = || {
+        let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        text.lines().any(|line| {
+            let at_path = line.split(' ').nth(4).is_some_and(|p| Path::new(p) == at);
+            at_path && line.contains(" - fuse.procfs-shim ")
+        })
+    };
+    // `ENOTCONN`: nobody holds the connection any more.
+    let is_dead = |e: std::io::Error| e.raw_os_error() == Some(Errno::ENOTCONN as i32);
+    if at.metadata().is_err_and(is_dead) && is_ours() {
+        log::warn!("{}: unmounts a dead mount of an earlier daemon", at.display());
+        if let Err(e) = umount2(at, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            log::warn!("unmount {}: {}", at.display(), e.desc());
+        }
+    }
 }
 
 fn unserved(request: &MountRequest, e: Errno) -> StartError {
@@ -38,7 +63,7 @@ fn unserved(request: &MountRequest, e: Errno) -> StartError {
 }
 
 /// Keeps the connection served by workers until the mount is gone; returns the exit code. A worker
-/// makes its views by `views`.
+/// makes its views by `views`, which is given the file that outlives workers.
 ///
 /// # Preconditions
 /// The process has one thread.
@@ -49,18 +74,17 @@ pub fn supervise(
     connection: &Connection,
     threads: usize,
     ready: Ready,
-    arguments: fn(Resume) -> Vec<CString>,
-    views: &mut dyn FnMut() -> Result<Views, StartError>,
+    upgrade: &Upgrade,
+    views: &mut dyn FnMut(File) -> Result<Views, StartError>,
 ) -> Result<u8, StartError> {
     if !connection.greeting().offers_resend() {
         log::debug!("before Linux 6.9, a read that a killed worker has begun doesn't end");
     }
     let failed = |e| StartError::Failed(format!("supervise the daemon: {e}"));
-    let program = std::env::current_exe().map_err(failed)?;
-    let upgrade = Upgrade { program, arguments };
-    let mut worker = |connection, ready| {
-        let served = views().and_then(|views| serve(views, connection, threads, ready));
-        match served {
+    let mut worker = |connection: Connection, ready| {
+        let notes = connection.notes().try_clone_to_owned().map_err(failed);
+        let views = notes.and_then(|notes| views(notes.into()));
+        match views.and_then(|views| serve(views, connection, threads, ready)) {
             Ok(()) => 0,
             Err(e) => {
                 log::error!("{e}");
@@ -68,10 +92,10 @@ pub fn supervise(
             }
         }
     };
-    daemon::supervise(connection, ready, &upgrade, &mut worker).map_err(failed)
+    daemon::supervise(connection, ready, upgrade, &mut worker).map_err(failed)
 }
 
-/// Serves in this very process until the mount is gone.
+/// Serves in this very process until the mount is gone, with `threads` threads that take turns.
 ///
 /// # Preconditions
 /// The process has one thread.
@@ -84,7 +108,8 @@ pub fn serve(
     threads: usize,
     ready: Ready,
 ) -> Result<(), StartError> {
-    let adapter = Adapter::new(views);
+    let turns = Turns::new(threads);
+    let adapter = Adapter::new(views, turns.clone());
     let restorer = adapter.restorer();
     let started = Box::new(|notifier| {
         if let Some(restorer) = restorer {
@@ -95,7 +120,7 @@ pub fn serve(
         Ok(())
     });
     let options = ServeOptions { threads, ready, started, statistics: Box::new(statistics) };
-    daemon::serve_connection(adapter, connection, options)
+    daemon::serve_connection(adapter, connection, options, Some(&turns))
         .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
 }
 

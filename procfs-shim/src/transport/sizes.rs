@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use daemon::Turns;
 use fuser::{FileHandle, INodeNo, Notifier};
 use parking_lot::Mutex;
 
@@ -69,11 +70,13 @@ impl Sizes {
     }
 
     /// Sets the size right before a file is opened.
-    pub(super) fn before_open(&self, ino: INodeNo) {
+    pub(super) fn before_open(&self, ino: INodeNo, turns: &Turns) {
         let Some(size) = self.get(ino).filter(|s| s.shrunk.load(Ordering::Relaxed)) else { return };
         if !size.readers.lock().is_empty() || !size.shrunk.swap(false, Ordering::Relaxed) {
             return;
         }
+        // The kernel may wait for a page that this very file system is to fill.
+        turns.blocking();
         let (done, fulfilled) = channel();
         if let Some(wishes) = self.wishes.get()
             && wishes.send((ino, size.bytes, done)).is_ok()

@@ -48,7 +48,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, StartError> {
     }
     let failed = |e: crate::error::ReadError| StartError::Failed(format!("explain: {e}"));
     let host = Host::open(Path::new("/")).map_err(failed)?;
-    let views = Views::by_reader(host, super::hierarchy()?, Rules::USUAL).map_err(failed)?;
+    let views = Views::by_reader(host, super::hierarchy()?, Rules::USUAL, None).map_err(failed)?;
     let reader = Pid(args.pid.unwrap_or_else(std::process::id));
     let explained: Vec<Value> = rows.iter().map(|row| file(&views, row, reader, args)).collect();
     let has_fields = |e: &Value| e["fields"].as_array().is_some_and(|f| !f.is_empty());

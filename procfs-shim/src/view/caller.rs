@@ -1,12 +1,16 @@
 //! Who asks: from a process number to its container.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use dashmap::mapref::multiple::RefMulti;
 
 use super::container::{Container, Init};
+use super::notebook::Notebook;
 use crate::cgroup::{Hierarchy, Membership};
 use crate::error::ReadError;
+use crate::host::Moment;
 use crate::host::held::HeldFile;
 use crate::host::process::{NamespaceId, Pid, Process, Processes, StartTime};
 
@@ -23,12 +27,23 @@ struct Reader {
     cgroup: HeldFile,
     text: String,
     container: Arc<Container>,
+    /// When it was proven last.
+    proven: AtomicU64,
 }
 
 impl Reader {
-    /// Whether the number still means this process, and it is still in the same cgroups.
-    fn is_same(&self) -> bool {
-        self.cgroup.text().as_ref() == Ok(&self.text)
+    /// Whether the number still means this process, and it is still in the same cgroups. A proof is
+    /// good for a few milliseconds: the kernel gives numbers in turn, and can't come round to one in
+    /// that time.
+    fn is_same(&self, now: Moment) -> bool {
+        if now.is_soon_after(Moment(self.proven.load(Ordering::Relaxed))) {
+            return true;
+        }
+        let is_same = self.cgroup.text().as_ref() == Ok(&self.text);
+        if is_same {
+            self.proven.store(now.0, Ordering::Relaxed);
+        }
+        is_same
     }
 }
 
@@ -39,11 +54,23 @@ enum Key {
     Cgroup(String),
 }
 
+impl Key {
+    /// The container's name in a notebook.
+    fn name(&self) -> String {
+        match self {
+            Key::Init(pid, start) => format!("{} {}", pid.0, start.0),
+            Key::Cgroup(text) => text.clone(),
+        }
+    }
+}
+
 /// Readers and containers seen so far.
 #[derive(Debug)]
 pub struct Callers {
     own: Process,
     own_namespace: Option<NamespaceId>,
+    /// What a worker before this one knew of the containers.
+    notebook: Option<Notebook>,
     readers: DashMap<Pid, Arc<Reader>>,
     containers: DashMap<Key, Arc<Container>>,
 }
@@ -53,30 +80,32 @@ impl Callers {
     ///
     /// # Errors
     /// /proc is another pid namespace's.
-    pub fn new(processes: &Processes) -> Result<Callers, ReadError> {
+    pub fn new(processes: &Processes, notebook: Option<Notebook>) -> Result<Callers, ReadError> {
         let own = processes.own()?;
         let own_namespace = own.namespace("pid").ok();
-        Ok(Callers { own, own_namespace, readers: DashMap::new(), containers: DashMap::new() })
+        let (readers, containers) = (DashMap::new(), DashMap::new());
+        Ok(Callers { own, own_namespace, notebook, readers, containers })
     }
 
-    /// Returns the container of a reader.
+    /// Returns the container of a reader that was seen before and is the same yet.
+    pub fn known(&self, pid: Pid, now: Moment) -> Option<Arc<Container>> {
+        let reader = self.readers.get(&pid).map(|r| r.clone())?;
+        reader.is_same(now).then(|| reader.container.clone())
+    }
+
+    /// Finds the container of a reader that isn't known.
     ///
     /// # Errors
     /// [`ReadError::UnknownReader`]: it lives outside our pid namespace.
-    pub fn container(
+    pub fn find(
         &self,
         pid: Pid,
+        now: Moment,
         processes: &Processes,
         tree: &Hierarchy,
     ) -> Result<Arc<Container>, ReadError> {
         if pid.0 == 0 {
             return Err(ReadError::UnknownReader);
-        }
-        let known = self.readers.get(&pid).map(|r| r.clone());
-        if let Some(reader) = known
-            && reader.is_same()
-        {
-            return Ok(reader.container.clone());
         }
         let process = processes.get(pid)?;
         let cgroup = process.hold("cgroup")?;
@@ -85,7 +114,8 @@ impl Callers {
         if self.readers.len() >= MOST_READERS {
             self.readers.clear();
         }
-        let reader = Reader { cgroup, text, container: container.clone() };
+        let proven = AtomicU64::new(now.0);
+        let reader = Reader { cgroup, text, container: container.clone(), proven };
         self.readers.insert(pid, Arc::new(reader));
         Ok(container)
     }
@@ -118,15 +148,17 @@ impl Callers {
 
     /// Forgets readers and containers that are gone. They are looked at outside of the tables' locks.
     fn forget(&self) {
+        let now = Moment::now();
         let readers: Vec<_> = self.readers.iter().map(|r| (*r.key(), r.value().clone())).collect();
         for (pid, reader) in readers {
-            if !reader.is_same() {
+            if !reader.is_same(now) {
                 self.readers.remove_if(&pid, |_, now| Arc::ptr_eq(now, &reader));
             }
         }
         let containers: Vec<_> =
             self.containers.iter().map(|c| (c.key().clone(), c.value().clone())).collect();
         for (key, container) in containers {
+            container.texts().tidy(now);
             if !container.is_alive() {
                 self.containers.remove_if(&key, |_, now| Arc::ptr_eq(now, &container));
             }
@@ -175,9 +207,7 @@ impl Callers {
         if let Some(known) = self.containers.get(&key) {
             return Ok(known.clone());
         }
-        let container = Arc::new(Container::of_init(init, tree, None)?);
-        // Of two readers that come first at once, both take what one of them has filed.
-        Ok(self.containers.entry(key).or_insert(container).clone())
+        Ok(self.file(key, Container::of_init(init, tree, None)?))
     }
 
     fn by_cgroup(
@@ -190,8 +220,30 @@ impl Callers {
         if let Some(known) = self.containers.get(&key) {
             return Ok(known.clone());
         }
-        let container = Arc::new(Container::of_cgroup(text.to_owned(), tree, processes)?);
-        Ok(self.containers.entry(key).or_insert(container).clone())
+        Ok(self.file(key, Container::of_cgroup(text.to_owned(), tree, processes)?))
+    }
+
+    /// Files a container that is new here. Of two readers that come first at once, both take what one
+    /// of them has filed.
+    fn file(&self, key: Key, new: Container) -> Arc<Container> {
+        let name = key.name();
+        let filed = self.containers.entry(key).or_insert_with(|| {
+            if let Some(note) = self.notebook.as_ref().and_then(|n| n.take(&name)) {
+                new.resume(&note);
+            }
+            Arc::new(new)
+        });
+        filed.clone()
+    }
+
+    /// Writes down for a successor of this process what is known of the containers.
+    pub fn note(&self) {
+        let Some(notebook) = &self.notebook else { return };
+        let note = |c: RefMulti<Key, Arc<Container>>| Some((c.key().name(), c.value().note()?));
+        let notes = self.containers.iter().filter_map(note).collect();
+        if let Err(e) = notebook.write(Moment::now(), notes) {
+            log::warn!("note the load averages for a worker after this one: {e}");
+        }
     }
 }
 

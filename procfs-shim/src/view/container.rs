@@ -1,12 +1,15 @@
 //! A container: the process that is its init, or the cgroup that is all there is of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::cpu::{CpuRules, CpuView};
+use super::kept::Texts;
 use super::load::Load;
 use super::meter::Meter;
+use super::notebook::Note;
 use super::processes::{ProcessSum, Summed};
 use crate::cgroup::cpu::{CpusetGroup, QuotaGroup, TimeGroup};
 use crate::cgroup::io::{IoGroup, PressureGroup};
@@ -18,7 +21,7 @@ use crate::host::cpulist::CpuList;
 use crate::host::held::HeldFile;
 use crate::host::parse;
 use crate::host::process::{NamespaceId, Pid, Process, Processes, StartTime};
-use crate::host::{self, USER_HZ};
+use crate::host::{self, Moment, USER_HZ};
 
 /// Nanoseconds a tick.
 const NS_A_TICK: u64 = 1_000_000_000 / USER_HZ;
@@ -71,6 +74,9 @@ pub struct Groups {
 pub struct Container {
     identity: Identity,
     groups: RwLock<(String, Arc<Groups>)>,
+    /// When the cgroups were looked at last.
+    looked: AtomicU64,
+    texts: Texts,
     meter: Mutex<Meter>,
     load: Mutex<Load>,
     processes: Mutex<Summed>,
@@ -141,20 +147,27 @@ impl Container {
         Container {
             identity,
             groups: RwLock::new((text, Arc::new(groups))),
+            looked: AtomicU64::new(Moment::now().0),
+            texts: Texts::default(),
             meter: Mutex::default(),
             load: Mutex::default(),
             processes: Mutex::default(),
         }
     }
 
-    /// Returns its cgroups as they are now: an init may be moved.
+    /// Returns its cgroups as they were a few milliseconds ago at most: an init may be moved.
     ///
     /// # Errors
     /// New cgroups can't be opened. A container whose init is gone keeps its last ones.
     pub fn groups(&self, tree: &Hierarchy, shared: Shared) -> Result<Arc<Groups>, ReadError> {
         let known = self.groups.read();
         let Identity::Init(init) = &self.identity else { return Ok(known.1.clone()) };
+        let now = Moment::now();
+        if now.is_soon_after(Moment(self.looked.load(Ordering::Relaxed))) {
+            return Ok(known.1.clone());
+        }
         if init.cgroup.text().as_ref() == Ok(&known.0) {
+            self.looked.store(now.0, Ordering::Relaxed);
             return Ok(known.1.clone());
         }
         let Some(now) = init.membership() else { return Ok(known.1.clone()) };
@@ -209,6 +222,23 @@ impl Container {
             0 => since_start,
             offset => u64::try_from(i128::from(now) + offset).unwrap_or(since_start),
         }
+    }
+
+    /// Its files' contents of a moment ago.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// Returns what a successor of this process should know of it.
+    pub fn note(&self) -> Option<Note> {
+        let load = self.load.lock().note()?;
+        Some(Note { load, meter: self.meter.lock().note() })
+    }
+
+    /// Goes on from what a predecessor of this process knew of it.
+    pub fn resume(&self, note: &Note) {
+        self.load.lock().resume(&note.load);
+        *self.meter.lock() = Meter::resume(&note.meter);
     }
 
     /// Its processor time.

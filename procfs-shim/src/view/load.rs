@@ -1,8 +1,11 @@
 //! Load averages: a sample every five seconds, at a cost that has a bound.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::container::{Container, Groups};
+use crate::host::Moment;
 use crate::host::process::{Pid, Processes};
 
 /// Time between two samples, as the kernel has it.
@@ -20,8 +23,19 @@ const DECAY: [f64; 3] = [0.920_044_414_629_323, 0.983_471_453_821_617, 0.994_459
 pub struct Load {
     averages: [f64; 3],
     counts: Counts,
-    sampled: Option<Instant>,
+    sampled: Option<Moment>,
     rounds: usize,
+}
+
+/// What of it outlives a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadNote {
+    /// The averages.
+    pub averages: [f64; 3],
+    /// The greatest process number so far.
+    pub processes: u64,
+    /// When the last sample was taken, by the monotonic clock.
+    pub sampled: u64,
 }
 
 /// The threads of a container at one moment.
@@ -50,15 +64,15 @@ pub struct LoadView {
 
 impl Load {
     /// Takes a sample.
-    pub fn take(&mut self, counts: Counts, at: Instant) {
-        // A sampler that was kept from its work takes the one sample for each that it missed.
-        let missed = self.sampled.map_or(1, |before| {
-            let periods = at.duration_since(before).as_secs_f64() / PERIOD.as_secs_f64();
-            periods.round().max(1.0) as i32
+    pub fn take(&mut self, counts: Counts, at: Moment) {
+        // A sample stands for the time since the one before, be it more or less than a period.
+        let periods = self.sampled.map_or(1.0, |before| {
+            let passed = Duration::from_nanos(at.0.saturating_sub(before.0));
+            passed.as_secs_f64() / PERIOD.as_secs_f64()
         });
         let active = (counts.running + counts.blocked) as f64;
         for (average, decay) in self.averages.iter_mut().zip(DECAY) {
-            let kept = decay.powi(missed);
+            let kept = decay.powf(periods);
             *average = *average * kept + active * (1.0 - kept);
         }
         let processes = self.counts.processes.max(counts.processes);
@@ -72,9 +86,22 @@ impl Load {
         LoadView { averages: self.averages, counts: self.counts }
     }
 
-    /// Whether a sample was taken ever.
+    /// Whether this process has taken a sample.
     pub fn is_sampled(&self) -> bool {
-        self.sampled.is_some()
+        self.rounds > 0
+    }
+
+    /// Returns what a successor should know; `None` before the first sample.
+    pub fn note(&self) -> Option<LoadNote> {
+        let sampled = self.sampled?.0;
+        Some(LoadNote { averages: self.averages, processes: self.counts.processes, sampled })
+    }
+
+    /// Goes on from what a predecessor noted.
+    pub fn resume(&mut self, note: &LoadNote) {
+        self.averages = note.averages;
+        self.counts.processes = note.processes;
+        self.sampled = Some(Moment(note.sampled));
     }
 }
 
@@ -83,7 +110,7 @@ pub fn sample(container: &Container, groups: &Groups, all: &Processes, most: usi
     let Some(threads) = threads(container, groups, all) else { return };
     let round = container.load().lock().rounds;
     let counts = count(&threads, all, most.clamp(1, MOST_ASKED), round);
-    container.load().lock().take(counts, Instant::now());
+    container.load().lock().take(counts, Moment::now());
 }
 
 /// Lists the threads of the container's own cgroup, else the processes of its pid namespace.
@@ -120,12 +147,15 @@ mod tests {
         Counts { running, threads: running, last_pid: 7, processes: 7, ..Counts::default() }
     }
 
+    fn after(periods: u64) -> Moment {
+        Moment(1_000_000_000 + periods * PERIOD.as_nanos() as u64)
+    }
+
     #[test]
     fn three_spinners_for_110_seconds() {
         let mut load = Load::default();
-        let start = Instant::now();
         for n in 0..22 {
-            load.take(counts(3), start + PERIOD * n);
+            load.take(counts(3), after(n));
         }
         let [one, five, fifteen] = load.view().averages;
         let theory = |minutes: f64| 3.0 * (1.0 - (-110.0 / (60.0 * minutes)).exp());
@@ -136,14 +166,13 @@ mod tests {
 
     #[test]
     fn a_sampler_that_came_late_loses_no_time() {
-        let start = Instant::now();
         let (mut late, mut regular) = (Load::default(), Load::default());
-        regular.take(counts(2), start);
-        late.take(counts(2), start);
+        regular.take(counts(2), after(0));
+        late.take(counts(2), after(0));
         for n in 1..=12 {
-            regular.take(counts(2), start + PERIOD * n);
+            regular.take(counts(2), after(n));
         }
-        late.take(counts(2), start + PERIOD * 12);
+        late.take(counts(2), after(12));
         let [a, b] = [regular, late].map(|l| l.view().averages[0]);
         assert!((a - b).abs() < 1e-9, "{a} {b}");
     }
@@ -151,8 +180,27 @@ mod tests {
     #[test]
     fn the_count_of_processes_only_grows() {
         let mut load = Load::default();
-        load.take(Counts { processes: 9, ..counts(1) }, Instant::now());
-        load.take(Counts { processes: 5, ..counts(1) }, Instant::now());
+        load.take(Counts { processes: 9, ..counts(1) }, after(0));
+        load.take(Counts { processes: 5, ..counts(1) }, after(1));
         assert_eq!(load.view().counts.processes, 9);
+    }
+
+    #[test]
+    fn a_successor_goes_on_where_the_predecessor_was() {
+        let (mut whole, mut first) = (Load::default(), Load::default());
+        for n in 0..5 {
+            whole.take(counts(2), after(n));
+            first.take(counts(2), after(n));
+        }
+        let mut second = Load::default();
+        second.resume(&first.note().unwrap());
+        assert!(!second.is_sampled());
+        // Between the two, a sample was missed.
+        for n in [5, 6] {
+            whole.take(counts(2), after(n));
+        }
+        second.take(counts(2), after(6));
+        let [a, b] = [whole, second].map(|l| l.view().averages[2]);
+        assert!((a - b).abs() < 1e-9, "{a} {b}");
     }
 }

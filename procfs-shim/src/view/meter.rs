@@ -1,5 +1,7 @@
 //! Processor time of a container, kept so that no counter ever runs backwards.
 
+use serde::{Deserialize, Serialize};
+
 use crate::cgroup::{CpuTimes, NanoCpus};
 
 /// Time of a container's processors in nanoseconds, since its start. Each figure only grows.
@@ -26,7 +28,46 @@ pub struct Meter {
     account: CpuAccount,
 }
 
+/// What of it outlives a worker: the time that was granted while the capacity was another one, in
+/// nanoseconds and billionths of a processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // As in `Meter`.
+pub struct MeterNote {
+    pub until: u64,
+    pub capacity: Option<u64>,
+    pub granted: u64,
+    pub user: u64,
+    pub nice: u64,
+    pub system: u64,
+    pub idle: u64,
+}
+
 impl Meter {
+    /// Returns what a successor should know.
+    pub fn note(&self) -> MeterNote {
+        let CpuAccount { busy, idle } = self.account;
+        MeterNote {
+            until: self.until,
+            capacity: self.capacity.map(|c| c.0),
+            granted: self.granted,
+            user: busy.user,
+            nice: busy.nice,
+            system: busy.system,
+            idle,
+        }
+    }
+
+    /// Goes on from what a predecessor noted.
+    pub fn resume(note: &MeterNote) -> Meter {
+        let busy = CpuTimes { user: note.user, nice: note.nice, system: note.system };
+        Meter {
+            until: note.until,
+            capacity: note.capacity.map(NanoCpus),
+            granted: note.granted,
+            account: CpuAccount { busy, idle: note.idle },
+        }
+    }
+
     /// Takes a reading at `age` nanoseconds after the container's start.
     pub fn read(&mut self, age: u64, capacity: NanoCpus, used: CpuTimes) -> CpuAccount {
         // The stretch since the last reading had the capacity seen then; the first one, this.

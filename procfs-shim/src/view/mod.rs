@@ -3,9 +3,11 @@
 pub mod caller;
 pub mod container;
 pub mod cpu;
+pub mod kept;
 pub mod load;
 pub mod memory;
 pub mod meter;
+pub mod notebook;
 pub mod processes;
 
 use std::sync::Arc;
@@ -13,17 +15,19 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use crate::cgroup::io::{IoTable, Resource};
+use crate::cgroup::memory::Swap;
 use crate::cgroup::{Controller, CpuTimes, Hierarchy, Membership};
 use crate::error::ReadError;
-use crate::host::Host;
 use crate::host::parse::HostMeminfo;
 use crate::host::process::{Pid, StartTime};
+use crate::host::{Host, Moment};
 use caller::Callers;
 use container::{Container, Groups, Init};
 use cpu::{CpuRules, CpuView, Numbering, Quota};
 use load::LoadView;
 use memory::{MemoryRules, MemoryView, Show};
 use meter::CpuAccount;
+use notebook::Notebook;
 
 /// Thread states asked for in one round of samples over all containers.
 const SAMPLE_BUDGET: usize = 4096;
@@ -73,12 +77,17 @@ pub struct View<'a> {
 }
 
 impl Views {
-    /// Views by reader.
+    /// Views by reader. `notebook` has what a worker before this one knew.
     ///
     /// # Errors
     /// /proc is another pid namespace's.
-    pub fn by_reader(host: Host, tree: Hierarchy, rules: Rules) -> Result<Views, ReadError> {
-        let callers = Callers::new(host.processes())?;
+    pub fn by_reader(
+        host: Host,
+        tree: Hierarchy,
+        rules: Rules,
+        notebook: Option<Notebook>,
+    ) -> Result<Views, ReadError> {
+        let callers = Callers::new(host.processes(), notebook)?;
         Ok(Views { host, tree, rules, whose: Whose::Reader(callers) })
     }
 
@@ -110,12 +119,35 @@ impl Views {
     /// # Errors
     /// Its container can't be found.
     pub fn of(&self, reader: Pid) -> Result<View<'_>, ReadError> {
-        let container = match &self.whose {
-            Whose::One(container, _) => container.clone(),
-            Whose::Reader(callers) => {
-                callers.container(reader, self.host.processes(), &self.tree)?
-            }
-        };
+        let now = Moment::now();
+        let known = self.known(reader, now);
+        self.view(known.map_or_else(|| self.find(reader, now), Ok)?)
+    }
+
+    /// Finds the container of a reader that isn't [known](Views::known).
+    ///
+    /// # Errors
+    /// It can't be found.
+    pub fn find(&self, reader: Pid, now: Moment) -> Result<Arc<Container>, ReadError> {
+        match &self.whose {
+            Whose::One(container, _) => Ok(container.clone()),
+            Whose::Reader(callers) => callers.find(reader, now, self.host.processes(), &self.tree),
+        }
+    }
+
+    /// Returns the container of a reader that was seen before, which costs next to nothing.
+    pub fn known(&self, reader: Pid, now: Moment) -> Option<Arc<Container>> {
+        match &self.whose {
+            Whose::One(container, _) => Some(container.clone()),
+            Whose::Reader(callers) => callers.known(reader, now),
+        }
+    }
+
+    /// Returns what the readers of a container see.
+    ///
+    /// # Errors
+    /// Its cgroups can't be opened.
+    pub fn view(&self, container: Arc<Container>) -> Result<View<'_>, ReadError> {
         let groups = container.groups(&self.tree, self.shared())?;
         Ok(View { views: self, container, groups })
     }
@@ -151,6 +183,9 @@ impl Views {
                 Err(e) => log::debug!("sample of a container's load: {e}"),
             }
         }
+        if let Whose::Reader(callers) = &self.whose {
+            callers.note();
+        }
     }
 
     /// Reads a container's processor time, so that a change of its capacity is known within seconds
@@ -181,6 +216,7 @@ impl View<'_> {
     /// A file can't be read, or no hierarchy has the controller.
     pub fn memory(&self) -> Result<Option<(MemoryView, Arc<HostMeminfo>)>, ReadError> {
         let rules = &self.views.rules.memory;
+        let host = self.host().meminfo()?;
         let sum = match rules.declared {
             Some(_) if !(self.groups.memory_is_own && self.groups.memory.is_some()) => {
                 self.container.processes(self.host().processes())?
@@ -191,7 +227,7 @@ impl View<'_> {
             Some(group) if rules.declared.is_none() && group.is_whole_machine()? => {
                 return Ok(None);
             }
-            Some(group) => group.read()?,
+            Some(group) => group.read(self.swap(&host))?,
             None if rules.declared.is_some() => Vec::new(),
             None => return self.without(Controller::Memory),
         };
@@ -201,8 +237,12 @@ impl View<'_> {
         } else if levels.is_empty() {
             levels.push(Default::default());
         }
-        let host = self.host().meminfo()?;
         Ok(MemoryView::of(&levels, &host, rules).map(|view| (view, host)))
+    }
+
+    fn swap(&self, host: &HostMeminfo) -> Swap {
+        let is_shown = self.views.rules.memory.swap == Show::Shown;
+        if is_shown && host.bytes("SwapTotal") > 0 { Swap::Read } else { Swap::Skipped }
     }
 
     /// Returns its processors.
@@ -210,7 +250,8 @@ impl View<'_> {
     /// # Errors
     /// A file can't be read.
     pub fn cpus(&self) -> Result<CpuView, ReadError> {
-        self.groups.cpus(&self.host().online()?, &self.views.rules.cpu)
+        let online = self.host().online()?;
+        self.groups.cpus(&online, &self.views.rules.cpu)
     }
 
     /// Returns the time of its processors; `None` if that is the whole machine's.
