@@ -1,6 +1,6 @@
 //! What the user typed: the command line of mount helpers and of fuse-overlayfs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::Parser;
 
@@ -13,7 +13,7 @@ use clap::Parser;
     after_help = OPTIONS
 )]
 pub struct Cli {
-    /// Stay in the foreground.
+    /// Stay in the foreground; called as mount.TYPE, check the options and mount nothing.
     #[arg(short = 'f')]
     pub foreground: bool,
 
@@ -29,6 +29,10 @@ pub struct Cli {
     #[arg(long, value_name = "FD")]
     pub ready_fd: Option<i32>,
 
+    /// What mount(8) tells its helpers, beside the options.
+    #[command(flatten)]
+    pub helper: Helper,
+
     /// Print version.
     #[arg(short = 'V', long = "version", action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -39,12 +43,46 @@ pub struct Cli {
     pub words: Vec<OsString>,
 }
 
+/// Switches of mount(8)'s helpers (`mount.TYPE SOURCE DIR [-sfnv] [-o OPTIONS] [-t TYPE.SUBTYPE]`).
+#[derive(Debug, clap::Args)]
+pub struct Helper {
+    /// The type to show; of `fuse.NAME`, what comes after the dot.
+    #[arg(short = 't', value_name = "TYPE", hide = true)]
+    pub kind: Option<String>,
+
+    /// Tolerate unknown options, which is what always happens (`-s` of fuse-overlayfs, one thread, is
+    /// taken likewise).
+    #[arg(short = 's', hide = true)]
+    sloppy: bool,
+
+    /// Don't write /etc/mtab, which nobody does.
+    #[arg(short = 'n', hide = true)]
+    no_mtab: bool,
+
+    /// Say more.
+    #[arg(short = 'v', hide = true)]
+    verbose: bool,
+}
+
+/// Returns the last component of the name that the program was called by.
+pub fn called_as(arg0: Option<&OsStr>) -> String {
+    let path = std::path::PathBuf::from(arg0.unwrap_or_default());
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether mount(8) called, to whose helpers `-f` means to do everything but mount.
+pub fn is_mount_helper(called_as: &str) -> bool {
+    called_as.starts_with("mount.")
+}
+
 /// What `-o` takes.
 const OPTIONS: &str = "\
 Options for -o:
   lowerdir=DIR[:DIR…][::DIR…]
                             read-only layers, the topmost first (required); after `::` such as
                             have only data for metadata-only copies
+  lowerdir+=DIR, datadir+=DIR
+                            one more layer of either kind; nothing in DIR is special
   upperdir=DIR              writable layer; without it the union is read-only
   workdir=DIR               empty directory on the upper's file system (with upperdir)
   fsync=ordered|strict|volatile, volatile
@@ -62,10 +100,15 @@ Options for -o:
                             show every file as owned by this one
   xattr_permissions=1|2     keep owners and modes of the upper in an attribute, as fuse-overlayfs
   unmapped_root             show owners that the user namespace can't express as root
+  userxattr                 keep marks in user.overlay.*, as unprivileged mounts do
   noxattrs                  refuse extended attributes
   threads=N                 threads that serve (default 4)
   fsname=NAME, subtype=NAME what /proc/mounts shows
   ro, nosuid, nodev, noexec, noatime, …, allow_other
                             as for mount(8); unknown options are warned about and ignored
+
+Environment:
+  FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT
+                            set: mark deletions by `.wh.NAME` files, never by devices
 
 Exit codes: 0 the mount is live (with -f: was unmounted), 1 it could not be made, 2 wrong usage.";

@@ -1,6 +1,6 @@
 //! What was meant: options parsed and checked, before anything is touched.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,29 +18,30 @@ use crate::layer::idmap::IdMap;
 const MAX_LAYERS: usize = 500;
 
 /// Options that `mount(8)`, /etc/fstab and container engines pass, and that mean nothing to a daemon.
-const IGNORED: [&str; 22] = [
-    "auto",
-    "noauto",
-    "user",
-    "nouser",
-    "users",
-    "owner",
-    "group",
-    "defaults",
-    "nofail",
-    "_netdev",
-    "userxattr",
-    "default_permissions",
-    "kernel_cache",
-    "auto_cache",
-    "noacl",
-    "xino",
-    "nfs_export",
-    "uuid",
-    "static_nlink",
-    "ino32_t",
-    "fast_ino",
-    "writeback",
+#[rustfmt::skip]
+const IGNORED: &[&str] = &[
+    // For whoever reads /etc/fstab.
+    "auto", "noauto", "user", "nouser", "users", "owner", "group", "defaults", "nofail", "_netdev",
+    "comment",
+    // Labels, which the mounts of engines take from the layers.
+    "context", "fscontext", "defcontext", "rootcontext",
+    // Of FUSE: always so, or decided by us.
+    "default_permissions", "kernel_cache", "auto_cache", "big_writes", "large_read", "nonempty",
+    "clone_fd", "max_idle_threads", "max_read", "max_write", "max_background", "async_read",
+    "splice_read", "splice_write", "splice_move",
+    "no_splice_read", "no_splice_write", "no_splice_move",
+    // Of fuse-overlayfs: advice for its caches, or what holds here anyhow.
+    "noacl", "static_nlink", "fast_ino", "writeback", "threaded",
+    // Of overlayfs: inode numbers are unique here without them.
+    "xino", "uuid", "override_creds", "nooverride_creds",
+];
+
+/// Options that promise what isn't kept here: the name, the values that ask for nothing, and what to do.
+const REFUSED: [(&str, &[&str], &str); 4] = [
+    ("plugins", &[""], "layers must be directories"),
+    ("ino32_t", &[], "inode numbers have 64 bits"),
+    ("nfs_export", &["off"], "file handles don't outlive the daemon"),
+    ("verity", &["off"], "digests aren't checked"),
 ];
 
 /// A mount as it was asked for.
@@ -56,6 +57,8 @@ pub struct Config {
     pub options: Options,
     /// In which attribute the upper shall keep owners and modes.
     pub permissions: Option<Permissions>,
+    /// Marks that the upper shall be given though it may accept better ones.
+    pub wishes: crate::layer::Wishes,
     /// Hard link index.
     pub index: bool,
     /// How long the kernel may keep what it was told.
@@ -80,6 +83,7 @@ struct Parsed {
     config: Config,
     upperdir: Option<PathBuf>,
     workdir: Option<PathBuf>,
+    unknown: Vec<String>,
 }
 
 impl Config {
@@ -90,7 +94,7 @@ impl Config {
     pub fn new(cli: &Cli, called_as: &str) -> Result<Config, StartError> {
         let mut words = cli.words.iter();
         let last = words.next_back().ok_or_else(|| wrong("give a mount point"))?;
-        let subtype = if called_as == "fuse-overlayfs" { called_as } else { "unionfs" };
+        let subtype = subtype(called_as, cli.helper.kind.as_deref());
         let mut parsed = Parsed {
             config: Config {
                 lowers: Vec::new(),
@@ -98,6 +102,11 @@ impl Config {
                 upper: None,
                 options: Options::default(),
                 permissions: None,
+                wishes: crate::layer::Wishes {
+                    dot_whiteouts: std::env::var_os("FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT")
+                        .is_some(),
+                    user_marks: false,
+                },
                 index: true,
                 timeout: Duration::from_secs(3600),
                 threads: 4,
@@ -109,13 +118,27 @@ impl Config {
             },
             upperdir: None,
             workdir: None,
+            unknown: Vec::new(),
         };
         for list in &cli.options {
-            for option in split(list.as_bytes(), b',') {
+            for option in options(list.as_bytes()) {
                 parsed.take(&option)?;
             }
         }
         parsed.finish()
+    }
+}
+
+/// Returns what follows `fuse.` in the type: the name that a helper was told or called by, as far as
+/// callers look for it.
+fn subtype<'a>(called_as: &'a str, told: Option<&'a str>) -> &'a str {
+    let kind = told.unwrap_or(called_as);
+    let kind = kind.strip_prefix("mount.").unwrap_or(kind);
+    let name = ["fuse.", "fuse3."].into_iter().find_map(|p| kind.strip_prefix(p)).unwrap_or(kind);
+    match (name, told) {
+        ("" | "fuse" | "fuse3" | "overlay", _) => "unionfs",
+        ("fuse-overlayfs", _) | (_, Some(_)) => name,
+        _ => "unionfs",
     }
 }
 
@@ -135,9 +158,11 @@ impl Parsed {
             ("lowerdir", Some(v)) => self.lowers(v),
             ("upperdir", Some(v)) => put_path(&mut self.upperdir, v),
             ("workdir", Some(v)) => put_path(&mut self.workdir, v),
+            ("lowerdir+", Some(v)) => self.another(v, true),
+            ("datadir+", Some(v)) => self.another(v, false),
             (_, Some(v)) => match self.valued(&name, &String::from_utf8_lossy(&unescape(v)))? {
                 true => Ok(()),
-                false => self.unknown(&name),
+                false => self.other(&name, &String::from_utf8_lossy(v)),
             },
             (_, None) => self.bare(&name),
         }
@@ -162,6 +187,20 @@ impl Parsed {
         if data_only && self.config.lowers.len() == self.config.merging {
             return Err(wrong("lowerdir: an empty layer: give a data-only directory after `::`"));
         }
+        Ok(())
+    }
+
+    /// Takes one more layer, as in the kernel below those before it.
+    fn another(&mut self, path: &[u8], merges: bool) -> Result<(), StartError> {
+        let c = &mut self.config;
+        if path.is_empty() {
+            return Err(wrong("lowerdir+: an empty layer: give a directory"));
+        }
+        if merges && c.lowers.len() > c.merging {
+            return Err(wrong("lowerdir+: after a layer that has only data: give those last"));
+        }
+        c.lowers.push(path_of(&unescape(path)));
+        c.merging += usize::from(merges);
         Ok(())
     }
 
@@ -199,10 +238,13 @@ impl Parsed {
                 one_of(name, value, &["0", "1", "2"])?;
                 c.permissions = Permissions::chosen(number(name, value)?);
             }
-            "noxattrs" => c.options.no_xattrs = value == "1",
+            "noxattrs" => {
+                one_of(name, value, &["0", "1"])?;
+                c.options.no_xattrs = value == "1";
+            }
             "fsname" => c.source = value.into(),
             "subtype" => c.subtype = value.into(),
-            _ => return Ok(IGNORED.contains(&name) || name == "context"),
+            _ => return Ok(false),
         }
         Ok(true)
     }
@@ -222,29 +264,46 @@ impl Parsed {
                 c.options.gids.unmapped_root = true;
             }
             "noxattrs" => c.options.no_xattrs = true,
-            "allow_other" | "allow_root" => c.allow_other = Some(true),
+            "userxattr" => c.wishes.user_marks = true,
+            "allow_other" => c.allow_other = Some(true),
+            "allow_root" => {
+                // Root's own mount is for root alone unless others are let in.
+                if !nix::unistd::geteuid().is_root() {
+                    return Err(wrong("allow_root: not supported: give allow_other or neither"));
+                }
+                c.allow_other.get_or_insert(false);
+            }
             "remount" => {
                 return Err(wrong(
                     "remount: a mounted union can't be changed: unmount it and mount it anew",
                 ));
             }
-            "lowerdir" | "upperdir" | "workdir" => {
+            "lowerdir" | "upperdir" | "workdir" | "lowerdir+" | "datadir+" => {
                 return Err(wrong(format!("{name}: give a directory: {name}=DIR")));
             }
             _ if daemon::mount::flag(name).is_some() => c.flags.push(name.into()),
-            _ if IGNORED.contains(&name) || name.starts_with("x-") => {}
-            _ => return self.unknown(name),
+            _ => return self.other(name, ""),
         }
         Ok(())
     }
 
-    fn unknown(&mut self, name: &str) -> Result<(), StartError> {
-        log::warn!("unknown option ignored: {name}");
+    /// Takes an option that changes nothing: refuses what can't be kept, remembers what isn't known.
+    fn other(&mut self, name: &str, value: &str) -> Result<(), StartError> {
+        if let Some((_, none, why)) = REFUSED.iter().find(|(refused, ..)| *refused == name) {
+            if none.contains(&value) {
+                return Ok(());
+            }
+            return Err(wrong(format!("{name}: not supported, {why}: leave it out")));
+        }
+        let harmless = IGNORED.contains(&name) || name.starts_with("x-") || name.starts_with("X-");
+        if !harmless && !self.unknown.iter().any(|n| n == name) {
+            self.unknown.push(name.into());
+        }
         Ok(())
     }
 
     fn finish(self) -> Result<Config, StartError> {
-        let Parsed { mut config, upperdir, workdir } = self;
+        let Parsed { mut config, upperdir, workdir, unknown } = self;
         if config.lowers.is_empty() {
             return Err(wrong("lowerdir: missing: give at least one layer with -o lowerdir=DIR"));
         }
@@ -266,6 +325,9 @@ impl Parsed {
         if config.upper.is_none() {
             config.flags.retain(|f| f != "rw");
             config.flags.push("ro".into());
+        }
+        if !unknown.is_empty() {
+            log::warn!("unknown options ignored: {}", unknown.join(", "));
         }
         Ok(config)
     }
@@ -302,6 +364,36 @@ fn ranges(name: &str, value: &str) -> Result<Vec<crate::layer::idmap::Range>, St
     IdMap::parse_ranges(value).map_err(|e| wrong(format!("{name}={value}: {e}")))
 }
 
+/// Splits at commas. As for mount(8), those in a value in quotes (`context="a:b:c1,c2"`) separate
+/// nothing, and the quotes go.
+fn options(list: &[u8]) -> Vec<Vec<u8>> {
+    let mut plain = Vec::with_capacity(list.len());
+    let mut rest = list;
+    while let Some((&b, tail)) = rest.split_first() {
+        let quoted = (b == b'"' && plain.ends_with(b"=")).then(|| closing_quote(tail)).flatten();
+        match quoted.and_then(|end| Some((tail.get(..end)?, tail.get(end + 1..)?))) {
+            Some((inside, after)) => {
+                for &c in inside {
+                    plain.extend((c == b',').then_some(b'\\'));
+                    plain.push(c);
+                }
+                rest = after;
+            }
+            None => {
+                plain.push(b);
+                rest = tail;
+            }
+        }
+    }
+    split(&plain, b',')
+}
+
+/// Returns where a quoted value ends: at the next quote, if the option ends there too.
+fn closing_quote(value: &[u8]) -> Option<usize> {
+    let end = value.iter().position(|&b| b == b'"')?;
+    matches!(value.get(end + 1), None | Some(b',')).then_some(end)
+}
+
 /// Splits at a separator that no backslash stands before, and drops an empty last part. Splitting at
 /// commas keeps the backslashes of the parts, which may still be split at colons.
 fn split(list: &[u8], separator: u8) -> Vec<Vec<u8>> {
@@ -335,12 +427,6 @@ fn unescape(part: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Returns the last component of the name that the program was called by.
-pub fn called_as(arg0: Option<&OsStr>) -> String {
-    let path = PathBuf::from(arg0.unwrap_or_default());
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -395,10 +481,46 @@ mod tests {
             ("lowerdir=:/b".to_string(), "empty layer"),
             ("lowerdir=/b::".to_string(), "empty layer"),
             (format!("{lower}remount"), "remount"),
+            (format!("{lower}plugins=/usr/lib/x.so"), "plugins: not supported"),
+            (format!("{lower}ino32_t"), "ino32_t: not supported"),
+            (format!("{lower}verity=require"), "verity: not supported"),
+            (format!("{lower}noxattrs=maybe"), "give one of 0, 1"),
+            ("datadir+=/b,lowerdir+=/a".to_string(), "lowerdir+: after a layer"),
         ] {
             let e = config(&["-o", &options, "/mnt"]).unwrap_err();
             assert!(e.contains(part), "{options}: {e}");
             assert!(!e.contains('\n'), "{e}");
+        }
+    }
+
+    #[test]
+    fn commas_in_quotes_separate_nothing() {
+        let o = r#"lowerdir=/a,context="u:r:t:c1,c2",upperdir="/u,v",workdir=/w""#;
+        let c = config(&["-o", o, "/mnt"]).unwrap();
+        assert_eq!(c.upper, Some(("/u,v".into(), "/w\"".into())));
+    }
+
+    #[test]
+    fn layers_can_be_given_one_by_one() {
+        let c = config(&["-o", "lowerdir+=/a:1,lowerdir+=/b,datadir+=/c", "/mnt"]).unwrap();
+        assert_eq!(c.lowers, ["/a:1", "/b", "/c"].map(PathBuf::from));
+        assert_eq!(c.merging, 2);
+    }
+
+    #[test]
+    fn the_type_is_the_name_that_callers_look_for() {
+        for (called_as, told, shown) in [
+            ("unionfs", None, "unionfs"),
+            ("unionfs-1.2", None, "unionfs"),
+            ("fuse-overlayfs", None, "fuse-overlayfs"),
+            ("mount.fuse-overlayfs", None, "fuse-overlayfs"),
+            ("mount.fuse.fuse-overlayfs", None, "fuse-overlayfs"),
+            ("mount.fuse.unionfs", Some("fuse.unionfs"), "unionfs"),
+            ("mount.unionfs", None, "unionfs"),
+            ("mount.fuse3", Some("fuse3.fuse-overlayfs"), "fuse-overlayfs"),
+            ("mount.unionfs", Some("fuse"), "unionfs"),
+        ] {
+            assert_eq!(subtype(called_as, told), shown, "{called_as} {told:?}");
         }
     }
 

@@ -34,7 +34,7 @@ use clap::Parser;
 /// 0 the mount is live or was unmounted, 1 it could not be made, 2 wrong usage.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    let called_as = config::called_as(args.first().map(OsString::as_os_str));
+    let called_as = cli::called_as(args.first().map(OsString::as_os_str));
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
@@ -47,7 +47,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let level = if cli.debug { log::LevelFilter::Debug } else { log::LevelFilter::Warn };
     daemon::logger::init("unionfs", level);
-    match start::start(&cli, &called_as) {
+    if cli.foreground && cli::is_mount_helper(&called_as) {
+        return verdict(config::Config::new(&cli, &called_as).map(|_| ExitCode::SUCCESS));
+    }
+    verdict(start::start(&cli, &called_as))
+}
+
+fn verdict(result: Result<ExitCode, error::StartError>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(e) => {
             eprintln!("unionfs: {e}");

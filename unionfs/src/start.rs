@@ -79,6 +79,7 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
                 config.index,
                 volatile,
                 config.permissions,
+                config.wishes,
             )?))
         }
         None => None,

@@ -16,7 +16,7 @@ pub use lower::{LowerLayer, LowerRef};
 pub use permissions::Permissions;
 pub use prepare::open_upper;
 pub use spot::Spot;
-pub use upper::{Over, UpperLayer};
+pub use upper::{Over, UpperLayer, Wishes};
 
 use sys::{Errno, Result};
 

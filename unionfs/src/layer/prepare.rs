@@ -11,7 +11,7 @@ use sys::{Errno, getdents};
 
 use super::Permissions;
 use super::tree::empty_dir;
-use super::upper::Parts;
+use super::upper::{Parts, Wishes};
 use crate::error::StartError;
 
 /// Directory below the work directory in which things are made (the kernel's name).
@@ -37,6 +37,7 @@ pub fn open_upper(
     index: bool,
     volatile: bool,
     permissions: Option<Permissions>,
+    wishes: Wishes,
 ) -> Result<Parts, StartError> {
     let root = open_dir("upperdir", upper)?;
     let base = open_dir("workdir", work)?;
@@ -63,7 +64,8 @@ pub fn open_upper(
     let index = if index { Some(subdir(work, &lock, INDEX)?) } else { None };
     let permissions =
         record_root(&root, permissions).map_err(|e| StartError::path("upperdir", upper, e))?;
-    Ok(Parts { permissions, root, path: upper.into(), dev: u.dev, work: staging, index, lock })
+    let path = upper.into();
+    Ok(Parts { permissions, wishes, root, path, dev: u.dev, work: staging, index, lock })
 }
 
 /// Finds out whether the upper keeps owners and modes in an attribute, or makes it begin to.

@@ -10,7 +10,7 @@ use sys::{Errno, xattr};
 use super::marks::{Prefix, Whiteouts};
 use super::spot::Spot;
 use super::tree::remove_tree;
-use super::upper::Dialect;
+use super::upper::{Dialect, Wishes};
 use crate::error::best_effort;
 
 /// Name of the objects that are made and removed.
@@ -19,13 +19,13 @@ const PROBE: &str = "#probe";
 const PROBE_TO: &str = "#probe-to";
 
 /// Tries everything in an empty work directory.
-pub(super) fn dialect(work: &OwnedFd) -> Dialect {
-    let whiteouts = if device_whiteouts(work) {
+pub(super) fn dialect(work: &OwnedFd, wishes: Wishes) -> Dialect {
+    let whiteouts = if !wishes.dot_whiteouts && device_whiteouts(work) {
         Whiteouts::Device { rename: rename_whiteouts(work) }
     } else {
         Whiteouts::DotWh
     };
-    let found = Dialect { whiteouts, prefix: prefix(work), tmpfile: tmpfile(work) };
+    let found = Dialect { whiteouts, prefix: prefix(work, wishes), tmpfile: tmpfile(work) };
     for name in [PROBE, PROBE_TO] {
         best_effort("remove a probe", remove_tree(work, OsStr::new(name)));
     }
@@ -53,7 +53,7 @@ fn rename_whiteouts(work: &OwnedFd) -> bool {
     works
 }
 
-fn prefix(work: &OwnedFd) -> Option<Prefix> {
+fn prefix(work: &OwnedFd, wishes: Wishes) -> Option<Prefix> {
     let name = OsStr::new(PROBE);
     let dir = sys::name::mkdir(work, name, 0o700)
         .and_then(|()| sys::openat::open_at(work, name, libc::O_PATH | libc::O_DIRECTORY, 0));
@@ -63,7 +63,8 @@ fn prefix(work: &OwnedFd) -> Option<Prefix> {
         xattr::set(spot.xattrs(), &mark, b"y", 0).is_ok()
             && xattr::get(spot.xattrs(), &mark).is_ok_and(|v| v.as_deref() == Some(b"y"))
     };
-    let found = [Prefix::Trusted, Prefix::User].into_iter().find(works);
+    let trusted = (!wishes.user_marks).then_some(Prefix::Trusted);
+    let found = trusted.into_iter().chain([Prefix::User]).find(works);
     best_effort("remove a probe", remove_tree(work, name));
     found
 }

@@ -31,6 +31,15 @@ pub struct Dialect {
     pub tmpfile: bool,
 }
 
+/// Marks that are asked for where an upper may accept better ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Deletions as `.wh.NAME` files, which every file system and archive can hold.
+    pub dot_whiteouts: bool,
+    /// Marks in `user.overlay.`, which need no privilege.
+    pub user_marks: bool,
+}
+
 /// What stands at a name in the upper when something new is put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
@@ -65,12 +74,13 @@ pub struct Parts {
     pub(super) index: Option<OwnedFd>,
     pub(super) lock: Flock<OwnedFd>,
     pub(super) permissions: Option<Permissions>,
+    pub(super) wishes: Wishes,
 }
 
 impl UpperLayer {
     /// Makes the layer of its parts, and finds out what its file system accepts.
     pub fn new(parts: Parts) -> UpperLayer {
-        let dialect = super::probe::dialect(&parts.work);
+        let dialect = super::probe::dialect(&parts.work, parts.wishes);
         log::debug!("upper {}: {dialect:?}", parts.path.display());
         UpperLayer {
             root: Arc::new(parts.root),
