@@ -192,6 +192,15 @@ pub fn has_capability(cap: u32) -> bool {
     effective_capabilities().is_some_and(|set| set >> cap & 1 == 1)
 }
 
+/// Whether the process is in the user namespace of the machine itself, where capabilities count most:
+/// its map is the identity of all numbers (user_namespaces(7)).
+pub fn is_in_first_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/thread-self/uid_map").is_ok_and(|map| {
+        let mut words = map.split_whitespace();
+        words.by_ref().take(3).eq(["0", "0", "4294967295"]) && words.next().is_none()
+    })
+}
+
 fn effective_capabilities() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;

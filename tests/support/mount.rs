@@ -29,7 +29,7 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts and returns when the mount is live.
+    /// Mounts and returns when the mount is live. Ours gets the options of `$PALIMPSEST_OPTIONS` too.
     ///
     /// # Errors
     /// What the kernel or the daemon said.
@@ -42,7 +42,10 @@ impl Mounted {
             }
             Subject::Ours(_) | Subject::FuseOverlayfs => {
                 let program = subject.program().expect("a FUSE subject has a program");
-                Some(start(&program, &layers.data(&[]), point)?)
+                let more = std::env::var("PALIMPSEST_OPTIONS").ok();
+                let more = more.iter().filter(|_| matches!(subject, Subject::Ours(_)));
+                let more: Vec<_> = more.map(String::as_str).collect();
+                Some(start(&program, &layers.data(&more), point)?)
             }
         };
         let point = point.to_path_buf();

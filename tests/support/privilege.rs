@@ -44,6 +44,18 @@ pub fn root() -> Result<(), Missing> {
     Err(Missing::Setup("needs root, to mount and to change owners".into()))
 }
 
+/// Says what is missing if the kernel is older than this.
+pub fn kernel_at_least(major: u32, minor: u32) -> Result<(), Missing> {
+    let release =
+        nix::sys::utsname::uname().expect("uname").release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    let own = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if own >= (major, minor) {
+        return Ok(());
+    }
+    Err(Missing::Kernel(format!("needs Linux {major}.{minor}, this is {release}")))
+}
+
 /// Says what is missing if `program` isn't installed.
 pub fn installed(program: &str) -> Result<(), Missing> {
     match crate::process::program(program) {

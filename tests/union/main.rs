@@ -11,6 +11,7 @@ mod durability;
 mod files;
 mod formats;
 mod identity;
+mod io;
 mod large;
 mod lifecycle;
 mod limits;

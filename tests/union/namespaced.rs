@@ -73,13 +73,16 @@ impl Place {
 }
 
 /// Runs the bodies in two threads; returns which don't hold, and why.
-fn run_all(place: &Place, bodies: &[String], subject: &str) -> Vec<(String, Verdict)> {
+pub(crate) fn run_all(
+    bodies: &[String],
+    run: impl Fn(&str) -> Verdict + Sync,
+) -> Vec<(String, Verdict)> {
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = place.run(body, subject);
+                    let verdict = run(body);
                     if verdict != Verdict::Holds {
                         found.lock().expect("no panic with the lock").push((body.clone(), verdict));
                     }
@@ -107,7 +110,7 @@ fn every_body_that_can_holds_in_a_user_namespace() {
     }
     let (out, here): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|n| NOT_HERE.iter().any(|(body, _)| n == body));
-    let failed = run_all(&place, &here, "ours");
+    let failed = run_all(&here, |body| place.run(body, "ours"));
     println!(
         "{} hold, {} don't, {} can't be asked",
         here.len() - failed.len(),

@@ -103,6 +103,11 @@ Options for -o:
   userxattr                 keep marks in user.overlay.*, as unprivileged mounts do
   noxattrs                  refuse extended attributes
   threads=N                 threads that serve (default 4)
+  io=auto|noopen|passthrough|cached
+                            open, read and close without messages (noopen, the default where the
+                            kernel can: best for many files); let the kernel read and write files
+                            of the upper itself (passthrough, root and Linux 6.9 only: best for
+                            much data in few files); or through the cache with messages (cached)
   fsname=NAME, subtype=NAME what /proc/mounts shows
   ro, nosuid, nodev, noexec, noatime, …, allow_other
                             as for mount(8); unknown options are warned about and ignored

@@ -13,6 +13,7 @@ use crate::inode::Options;
 use crate::inode::core::Fsync;
 use crate::layer::Permissions;
 use crate::layer::idmap::IdMap;
+use crate::transport::Io;
 
 /// Most layers that a stack may have (overlayfs's `OVL_MAX_STACK`).
 const MAX_LAYERS: usize = 500;
@@ -65,6 +66,8 @@ pub struct Config {
     pub timeout: Duration,
     /// Threads that serve.
     pub threads: usize,
+    /// How files are opened, read and written.
+    pub io: Io,
     /// What shows in /proc/mounts.
     pub source: OsString,
     /// The same: the type is `fuse.SUBTYPE`.
@@ -110,6 +113,7 @@ impl Config {
                 index: true,
                 timeout: Duration::from_secs(3600),
                 threads: 4,
+                io: Io::Auto,
                 source: words.next().map_or_else(|| subtype.into(), Clone::clone),
                 subtype: subtype.into(),
                 flags: Vec::new(),
@@ -230,6 +234,15 @@ impl Parsed {
             }
             "timeout" => c.timeout = seconds(name, value)?,
             "threads" => c.threads = number::<usize>(name, value)?.clamp(1, 64),
+            "io" => {
+                one_of(name, value, &["auto", "noopen", "passthrough", "cached"])?;
+                c.io = match value {
+                    "noopen" => Io::NoOpen,
+                    "passthrough" => Io::Passthrough,
+                    "cached" => Io::Cached,
+                    _ => Io::Auto,
+                };
+            }
             "uidmapping" => c.options.uids.ranges = ranges(name, value)?,
             "gidmapping" => c.options.gids.ranges = ranges(name, value)?,
             "squash_to_uid" => c.options.uids.squash = Some(number(name, value)?),

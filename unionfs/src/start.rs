@@ -57,7 +57,7 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
     let options =
         ServeOptions { threads: config.threads, ready, started: Box::new(|_| Ok(())), statistics };
     let turns = union.turns();
-    daemon::serve_in_turns(Served::new(union, cache), mount, options, Some(&turns))
+    daemon::serve_in_turns(Served::new(union, cache, config.io), mount, options, Some(&turns))
         .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
 }

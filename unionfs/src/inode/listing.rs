@@ -108,6 +108,7 @@ pub struct Listing {
     many: HashMap<u32, Slots>,
     last: u64,
     present: usize,
+    gone: usize,
 }
 
 /// An [`Entry`] as it is kept, with the place of its name in the text.
@@ -242,6 +243,7 @@ impl Listing {
             len,
             bits: (Seen::Gone as u8) << SEEN_SHIFT,
         });
+        self.gone += 1;
         self.text.extend_from_slice(name.as_bytes());
         self.enter(at, name);
         Ok(at)
@@ -257,9 +259,11 @@ impl Listing {
     }
 
     fn replace(&mut self, at: u32, entry: Entry) {
-        let before = self.rows.get(at as usize).is_some_and(|r| r.seen() == Seen::Present);
+        let Some(before) = self.rows.get(at as usize).map(Row::seen) else { return };
         self.present += usize::from(entry.seen == Seen::Present);
-        self.present -= usize::from(before);
+        self.present -= usize::from(before == Seen::Present);
+        self.gone += usize::from(entry.seen == Seen::Gone);
+        self.gone -= usize::from(before == Seen::Gone);
         self.store(at, entry);
     }
 
@@ -281,9 +285,10 @@ impl Listing {
         self.compact();
     }
 
-    /// Forgets names that are gone when they are the larger part. Cookies stay as they are.
+    /// Forgets names that are gone when they are the larger part, so that the work is shared by as many
+    /// removals. Cookies stay as they are.
     fn compact(&mut self) {
-        if self.rows.len() <= 64 || self.present * 2 >= self.rows.len() {
+        if self.rows.len() <= 64 || self.gone * 2 <= self.rows.len() {
             return;
         }
         let old = std::mem::take(self);

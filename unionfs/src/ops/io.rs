@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use sys::{Errno, copy};
 
@@ -18,6 +19,17 @@ thread_local! {
 }
 
 impl Union {
+    /// Returns the file of the upper that has an object's data; `None` where a lower has it.
+    pub fn upper_file(&self, ino: Ino) -> Result<Option<Arc<OwnedFd>>> {
+        let inode = self.core.inode(ino)?;
+        let is_there = {
+            let place = inode.place.read();
+            place.has_upper() && !place.metacopy
+        };
+        let is_file = inode.kind() == libc::S_IFREG;
+        (is_file && is_there).then(|| self.core.reader(&inode)).transpose()
+    }
+
     /// Reads, and hands the bytes to `reply`, which borrows them for as long as it runs.
     pub fn read(&self, ino: Ino, offset: u64, size: u32, reply: impl FnOnce(Result<&[u8]>)) {
         BUFFER.with_borrow_mut(|buf| {

@@ -15,8 +15,9 @@ use fuser::{
 };
 use sys::stat::Stat;
 
+use super::opens::Way;
 use super::reply::{attr, errno, file_type, set_time, user_dev};
-use super::session::Served;
+use super::session::{Io, Served};
 use crate::error::Result;
 use crate::inode::Ino;
 use crate::layer::idmap::UnionId;
@@ -27,7 +28,7 @@ use crate::ops::setattr::Change;
 
 /// Numbers are stable and not used again while the kernel knows them.
 const GENERATION: Generation = Generation(0);
-/// A handle says nothing: all state is with the inode.
+/// A handle says nothing, but for `io=passthrough`: all state is with the inode.
 const NO_HANDLE: FileHandle = FileHandle(0);
 
 fn caller(req: &Request) -> Caller {
@@ -61,13 +62,22 @@ impl Served {
         }
     }
 
-    /// The first OPEN is answered with ENOSYS, and the kernel sends no other: it keeps pages and
-    /// listings, which nobody changes behind its back.
-    fn opened(&self, reply: ReplyOpen, flags: FopenFlags) {
-        if self.no_open {
-            reply.error(fuser::Errno::ENOSYS)
-        } else {
-            reply.opened(NO_HANDLE, flags)
+    fn created(&self, stat: &Stat, reply: ReplyCreate) {
+        let (valid, attr) = (&self.cache.valid, attr(stat));
+        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+        if self.io != Io::Passthrough {
+            return reply.created(valid, &attr, GENERATION, NO_HANDLE, flags);
+        }
+        let node = Ino(stat.ino);
+        match self.union.upper_file(node) {
+            Ok(upper) => match self.opens.open(node, upper, |fd| reply.open_backing(fd)) {
+                Way::Cached(handle, _) => reply.created(valid, &attr, GENERATION, handle, flags),
+                Way::Direct(handle, backing) => {
+                    let flags = FopenFlags::FOPEN_NOFLUSH;
+                    reply.created_passthrough(valid, &attr, GENERATION, handle, flags, &backing);
+                }
+            },
+            Err(e) => reply.error(errno(e)),
         }
     }
 }
@@ -246,13 +256,52 @@ impl Filesystem for Served {
     fn open(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let _turn = self.turns.begin();
         log::debug!("open {node}");
-        self.opened(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
+        let cached = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+        if self.no_open {
+            // The kernel sends no other.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        if self.io != Io::Passthrough {
+            return reply.opened(NO_HANDLE, cached);
+        }
+        match self.union.upper_file(ino(node)) {
+            Ok(upper) => match self.opens.open(ino(node), upper, |fd| reply.open_backing(fd)) {
+                Way::Cached(handle, true) => reply.opened(handle, cached),
+                Way::Cached(handle, false) => reply.opened(handle, FopenFlags::FOPEN_NOFLUSH),
+                Way::Direct(handle, backing) => {
+                    reply.opened_passthrough(handle, FopenFlags::FOPEN_NOFLUSH, &backing);
+                }
+            },
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let _turn = self.turns.begin();
+        log::debug!("release {node}");
+        if self.io == Io::Passthrough {
+            self.opens.release(ino(node), handle);
+        }
+        reply.ok();
     }
 
     fn opendir(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let _turn = self.turns.begin();
         log::debug!("opendir {node}");
-        self.opened(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+        // As for files: what is cached stays right, as nobody changes it behind the kernel's back.
+        if self.no_opendir {
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
     }
 
     fn create(
@@ -269,10 +318,7 @@ impl Filesystem for Served {
         log::debug!("create {parent} {name:?} {mode:o}");
         let mode = Mode { bits: mode, umask };
         match self.union.make(caller(req), ino(parent), name, New::File, mode) {
-            Ok(stat) => {
-                let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-                reply.created(&self.cache.valid, &attr(&stat), GENERATION, NO_HANDLE, flags);
-            }
+            Ok(stat) => self.created(&stat, reply),
             Err(e) => reply.error(errno(e)),
         }
     }
