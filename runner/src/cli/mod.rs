@@ -1,6 +1,8 @@
 //! What the user typed: the commands, their help and their exit codes.
 
 mod doctor;
+mod format;
+mod image;
 mod run;
 pub(crate) mod values;
 
@@ -40,6 +42,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// Say what this host offers to containers, what it lacks, and what then happens
     Doctor,
+    #[command(flatten)]
+    Image(image::Verb),
 }
 
 /// Runs the command line and returns its exit code.
@@ -52,6 +56,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::run(*args, state),
         Command::Doctor => doctor::doctor(state),
+        Command::Image(verb) => image::run(verb, state),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -64,7 +69,12 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
 
 /// Writes to standard output; that nobody reads on, as behind a pipe to `head`, is no failure.
 fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+/// As [`print`], for paths, which are bytes.
+fn print_bytes(text: &[u8]) -> Result<()> {
+    match std::io::stdout().write_all(text) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         r => r.step("write output"),
     }

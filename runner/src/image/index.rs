@@ -52,9 +52,8 @@ pub(crate) struct Layer {
     pub(crate) ours: bool,
     /// Bytes of its files.
     pub(crate) size: u64,
-    /// Digest and size that it had when it was compressed otherwise.
-    #[serde(default)]
-    pub(crate) remade: BTreeMap<Compression, (Digest, u64)>,
+    /// Bytes of the archive, decompressed.
+    pub(crate) archive_size: u64,
 }
 
 /// How a layer is compressed.

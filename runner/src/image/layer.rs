@@ -42,6 +42,7 @@ pub(crate) enum Blob {
 /// What went through the first thread.
 struct Fed {
     diff_id: Digest,
+    archive_size: u64,
     blob: Digest,
     blob_size: u64,
     compression: Compression,
@@ -100,7 +101,7 @@ pub(crate) fn add(work: &Work, source: Source<'_>) -> Result<(Digest, Layer)> {
         compression: fed.compression,
         ours: fed.ours,
         size: unpacked.size,
-        remade: Default::default(),
+        archive_size: fed.archive_size,
     };
     Ok((fed.diff_id, layer))
 }
@@ -146,31 +147,31 @@ impl Feeder {
         let (compression, stream) = sniff(stream)?;
         let Some(path) = &self.keep else {
             let plain = Hashing::new(decoder(compression, stream)?);
-            let diff_id = self.pump(plain, to)?.finish().1;
-            let (blob, blob_size) = self.blob.unwrap_or_else(|| (diff_id.clone(), 0));
-            return Ok(Fed { diff_id, blob, blob_size, compression, ours: false });
+            let (_, diff_id, archive_size) = self.pump(plain, to)?.finish();
+            let (blob, blob_size) = self.blob.unwrap_or_else(|| (diff_id.clone(), archive_size));
+            return Ok(Fed { diff_id, archive_size, blob, blob_size, compression, ours: false });
         };
         let file = File::create_new(path).step_at("create", path)?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
-        let (diff_id, (blob, blob_size), ours) = if compression == Compression::None {
+        let (diff_id, archive_size, (blob, blob_size), ours) = if compression == Compression::None {
             let mut kept = Encoder::to_keep(Hashing::new(&mut file))?;
             let plain = Hashing::new(Tee::new(stream, &mut kept));
-            let diff_id = self.pump(plain, to)?.finish().1;
+            let (_, diff_id, archive_size) = self.pump(plain, to)?.finish();
             let (_, blob, size) = kept.finish().step_at("write", path)?.finish();
-            (diff_id, (blob, size), true)
+            (diff_id, archive_size, (blob, size), true)
         } else {
             let mut raw = Hashing::new(Tee::new(stream, &mut file));
             let plain = Hashing::new(decoder(compression, &mut raw)?);
-            let diff_id = self.pump(plain, to)?.finish().1;
+            let (_, diff_id, archive_size) = self.pump(plain, to)?.finish();
             // What may stand after the last frame is part of the blob.
             io::copy(&mut raw, &mut io::sink()).step("read layer")?;
             let (_, blob, size) = raw.finish();
-            (diff_id, (blob, size), false)
+            (diff_id, archive_size, (blob, size), false)
         };
         let file = file.into_inner().map_err(io::IntoInnerError::into_error);
         file.and_then(|f| f.sync_all()).step_at("write", path)?;
         let compression = if ours { Compression::Zstd } else { compression };
-        Ok(Fed { diff_id, blob, blob_size, compression, ours })
+        Ok(Fed { diff_id, archive_size, blob, blob_size, compression, ours })
     }
 
     fn pump<R: Read>(

@@ -41,13 +41,11 @@ pub(crate) struct Loaded {
     pub(crate) names: Vec<String>,
 }
 
-/// Which of the images of a file, and what they are called.
+/// Which of the images of a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     /// Only that with this name or tag in the file.
     pub(crate) only: Option<String>,
-    /// Use this name instead of those in the file.
-    pub(crate) rename: Option<Reference>,
 }
 
 /// Loads all images of an archive or directory.
@@ -88,7 +86,10 @@ fn docker(work: &Work, members: &Members, selection: &Selection) -> Result<Vec<L
             .map(|(diff_id, name)| Wanted { file: name.clone(), diff_id, blob: None })
             .collect();
         let layers = add_layers(work, members, &wanted)?;
-        let names = selection.names(tags.iter().map(|t| Reference::local(t)))?;
+        let names = tags
+            .iter()
+            .map(|t| Reference::local(t).map(|n| n.to_string()))
+            .collect::<Result<Vec<_>>>()?;
         let image = Complete {
             config,
             manifest: None,
@@ -119,7 +120,8 @@ fn layout(work: &Work, members: &Members, selection: &Selection) -> Result<Vec<L
         let Some((manifest_bytes, manifest)) = resolve(members, entry)? else { continue };
         let name =
             whole.map(|w| Reference::local(&w)).or_else(|| tag.map(|t| named(&t, members.path())));
-        let names = selection.names(name)?;
+        let names =
+            name.into_iter().map(|n| n.map(|n| n.to_string())).collect::<Result<Vec<_>>>()?;
         let image = layout_image(work, members, manifest_bytes, &manifest, names.clone())?;
         loaded.push(Loaded { id: work.publish(image)?, names });
     }
@@ -253,13 +255,6 @@ impl Selection {
         self.only
             .as_ref()
             .is_none_or(|only| names.any(|n| n == only || n.ends_with(&format!(":{only}"))))
-    }
-
-    fn names(&self, own: impl IntoIterator<Item = Result<Reference>>) -> Result<Vec<String>> {
-        match &self.rename {
-            Some(name) => Ok(vec![name.to_string()]),
-            None => own.into_iter().map(|n| n.map(|n| n.to_string())).collect(),
-        }
     }
 
     fn found(&self, loaded: Vec<Loaded>, path: &Path) -> Result<Vec<Loaded>> {

@@ -2,17 +2,26 @@
 //! a container changed.
 
 mod archive;
+mod change;
 mod codec;
 mod config;
 mod digest;
 mod index;
+mod inside;
 mod layer;
+mod list;
 mod load;
+mod make;
 mod oci;
+mod package;
 mod progress;
 mod reference;
+mod registry;
+mod remove;
+mod save;
 mod staging;
 mod store;
+mod time;
 mod unpack;
 mod work;
 
@@ -22,7 +31,21 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 
 pub(crate) use config::ImageConfig;
+pub(crate) use digest::Digest;
+pub(crate) use index::Compression;
+pub(crate) use inside::{SIZE_MAX, as_root_of, inside};
+pub(crate) use list::{history, inspect, rows, size};
+pub(crate) use load::{Selection, load};
+pub(crate) use make::{About, Changed, commit, import};
+pub(crate) use package::Wanted;
+pub(crate) use progress::Progress;
+pub(crate) use reference::Reference;
+pub(crate) use registry::{Options as RegistryOptions, Verify, pull, push};
+pub(crate) use remove::{InUse, Leftover, Removed, prune, remove};
+pub(crate) use save::{Chosen, Form, archive, save};
 pub(crate) use store::ImageStore;
+pub(crate) use unpack::Rules;
+pub(crate) use work::Work;
 
 /// An image that is in the store.
 #[derive(Clone, Debug)]

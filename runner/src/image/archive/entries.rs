@@ -148,17 +148,20 @@ impl<R: Read> Entries<R> {
         self.padding = (BLOCK - stored % BLOCK) % BLOCK;
         let (size, map) = self.sparse(header, &pax, stored)?;
         let mtime = header.mtime().map_or(0, |t| i64::try_from(t).unwrap_or(0));
-        let id = |own: io::Result<u64>, more: Option<u64>| match more {
+        let id = |field: &[u8], own: io::Result<u64>, more: Option<u64>| match more {
             Some(id) => Ok(id),
+            // Some writers leave it out.
+            None if field.iter().all(|b| matches!(b, 0 | b' ')) => Ok(0),
             None => own.step("read archive: owner of an entry"),
         };
+        let old = header.as_old();
         let number = |n: io::Result<Option<u32>>| n.ok().flatten().unwrap_or(0);
         Ok(Entry {
             kind,
             link: link.unwrap_or_default(),
             mode: header.mode().step("read archive: mode of an entry")? & 0o7777,
-            uid: id(header.uid(), pax.uid)?,
-            gid: id(header.gid(), pax.gid)?,
+            uid: id(&old.uid, header.uid(), pax.uid)?,
+            gid: id(&old.gid, header.gid(), pax.gid)?,
             mtime: pax.mtime.unwrap_or(Time { sec: mtime, nsec: 0 }),
             size,
             device: (number(header.device_major()), number(header.device_minor())),

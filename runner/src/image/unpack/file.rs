@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 
 use super::Target;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::image::archive::{Entries, Entry};
 
 /// Bytes that are moved at once.
