@@ -108,6 +108,9 @@ pub(crate) struct Latency {
 pub(crate) struct Row {
     /// Suite.
     pub(crate) suite: String,
+    /// Block of it.
+    #[serde(default)]
+    pub(crate) block: String,
     /// Case.
     pub(crate) case: String,
     /// Subject.

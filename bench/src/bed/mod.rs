@@ -15,7 +15,7 @@ use crate::measure::latency::Timer;
 use crate::measure::process::{self, Moment};
 use crate::record::{Point, Row, Unit};
 use crate::subject::Kind;
-use crate::subject::mount::{Mounted, Place, mount_on};
+use crate::subject::mount::{Mounted, Place, mount_on, mount_shim_on};
 use protocol::{Job, Link, Mode, Said};
 
 /// What will be done with a mount.
@@ -92,6 +92,19 @@ impl<'a> Bed<'a> {
         Ok(point)
     }
 
+    /// Starts a shim and returns its mount point; the kernel's own needs none.
+    pub(crate) fn mount_shim(&mut self) -> io::Result<PathBuf> {
+        self.unmount();
+        if self.job.subject.kind == Kind::RawProc {
+            return Ok(PathBuf::from("/"));
+        }
+        let point = self.clean()?.join("mnt");
+        fs::create_dir_all(&point)?;
+        let mounted = mount_shim_on(&self.job.subject, &point)?;
+        self.mounted = Some(mounted);
+        Ok(point)
+    }
+
     /// Unmounts.
     pub(crate) fn unmount(&mut self) {
         self.mounted = None;
@@ -133,6 +146,7 @@ impl<'a> Bed<'a> {
         }
         let row = Row {
             suite: self.job.suite.clone(),
+            block: self.job.block.clone(),
             case: name.to_owned(),
             subject: self.job.subject.name.clone(),
             ops,
@@ -244,11 +258,12 @@ impl Case<'_, '_> {
         let time = if single && !self.elapsed { timer.total() } else { wall };
         let mut row = Row {
             suite: job.suite.clone(),
+            block: job.block.clone(),
             case: self.name,
             subject: job.subject.name.clone(),
             ops,
             value: Some(time.as_secs_f64() / ops.max(1) as f64),
-            caller: (after.caller - before.caller).as_secs_f64(),
+            caller: after.caller.saturating_sub(before.caller).as_secs_f64(),
             daemon: after.daemon.saturating_sub(before.daemon).as_secs_f64(),
             bytes: self.bytes,
             latency: timer.latency(),

@@ -44,6 +44,9 @@ enum Command {
     /// Works for `run`.
     #[command(hide = true)]
     Worker,
+    /// Reads files in a container, for a worker.
+    #[command(hide = true)]
+    Reader,
 }
 
 /// Runs the command line.
@@ -60,6 +63,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Worker => return crate::worker::run(),
+        Command::Reader => return crate::suite::containers::reader(),
         Command::Run(args) => run::run(&args),
         Command::Compare(args) => match compare::compare(&args) {
             Ok(false) => Ok(()),

@@ -28,10 +28,14 @@ impl Timer {
     pub(crate) fn op<T>(&mut self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let start = Instant::now();
         let done = work()?;
-        let took = start.elapsed();
+        self.record(start.elapsed());
+        Ok(done)
+    }
+
+    /// Records an operation that somebody else has timed.
+    pub(crate) fn record(&mut self, took: Duration) {
         self.total += took;
         self.histogram.saturating_record(took.as_nanos().try_into().unwrap_or(LONGEST));
-        Ok(done)
     }
 
     /// Adds what another timer saw, at the same time or another.

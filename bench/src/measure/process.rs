@@ -22,9 +22,29 @@ pub(crate) struct Moment {
 impl Moment {
     /// Returns the present one.
     pub(crate) fn now(daemon: Option<i32>) -> io::Result<Moment> {
-        let written = written("self") + daemon.map_or(0, |pid| written(&pid.to_string()));
-        Ok(Moment { caller: callers()?, daemon: daemon.map_or(Ok(Duration::ZERO), cpu)?, written })
+        let served = daemon.map(tree).unwrap_or_default();
+        let own = std::process::id() as i32;
+        // Live children work for the caller, but for the daemon and what it has started.
+        let mut helpers = tree(own);
+        helpers.retain(|pid| *pid != own && !served.contains(pid));
+        let written =
+            written("self") + served.iter().map(|pid| written(&pid.to_string())).sum::<u64>();
+        Ok(Moment { caller: callers()? + cpu(&helpers), daemon: cpu(&served), written })
     }
+}
+
+/// Returns a process and all below it: a daemon may have a worker that serves for it.
+fn tree(pid: i32) -> Vec<i32> {
+    let mut all = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = all.get(at).copied() {
+        at += 1;
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            all.extend(text.split_whitespace().filter_map(|p| p.parse::<i32>().ok()));
+        }
+    }
+    all
 }
 
 fn callers() -> io::Result<Duration> {
@@ -35,10 +55,14 @@ fn callers() -> io::Result<Duration> {
     Ok(Duration::from(own) + Duration::from_micros(children))
 }
 
-/// Returns the CPU time of a process, in nanoseconds where /proc/PID/stat has hundredths.
-pub(crate) fn cpu(pid: i32) -> io::Result<Duration> {
-    let clock = clock_getcpuclockid(Pid::from_raw(pid))?;
-    Ok(clock_gettime(clock)?.into())
+/// Returns the CPU time of processes, in nanoseconds where /proc/PID/stat has hundredths; those that
+/// have ended have none.
+fn cpu(pids: &[i32]) -> Duration {
+    let one = |pid: &i32| {
+        let clock = clock_getcpuclockid(Pid::from_raw(*pid)).ok()?;
+        clock_gettime(clock).ok().map(Duration::from)
+    };
+    pids.iter().filter_map(one).sum()
 }
 
 /// Returns `write_bytes` of /proc/PID/io; 0 where that may not be read.
@@ -46,14 +70,17 @@ fn written(pid: &str) -> u64 {
     field(&format!("/proc/{pid}/io"), "write_bytes:")
 }
 
-/// Returns the resident memory of a process, in bytes.
+/// Returns the resident memory of a process and all below it, in bytes.
 pub(crate) fn resident(pid: i32) -> u64 {
-    field(&format!("/proc/{pid}/status"), "VmRSS:") * 1024
+    let one = |pid: &i32| field(&format!("/proc/{pid}/status"), "VmRSS:") * 1024;
+    tree(pid).iter().map(one).sum()
 }
 
-/// Returns how many descriptors a process has open.
+/// Returns how many descriptors a process and all below it have open.
 pub(crate) fn descriptors(pid: i32) -> u64 {
-    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |dir| dir.count() as u64)
+    let one =
+        |pid: &i32| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |dir| dir.count() as u64);
+    tree(pid).iter().map(one).sum()
 }
 
 fn field(path: &str, name: &str) -> u64 {
@@ -81,6 +108,6 @@ mod tests {
         let pid = std::process::id() as i32;
         assert!(resident(pid) > 100_000);
         assert!(descriptors(pid) >= 3);
-        assert!(cpu(pid).expect("a clock") > Duration::ZERO);
+        assert!(cpu(&[pid]) > Duration::ZERO);
     }
 }

@@ -103,7 +103,10 @@ impl Analysis {
         }
         analysis.rounds = rows.iter().map(|r| r.round + 1).max().unwrap_or(0);
         analysis.cases = cases(&rows, &analysis.subjects);
-        analysis.costs.sort_by_key(|c| (suite_rank(&c.suite), c.case.clone()));
+        let order: Vec<_> =
+            analysis.cases.iter().map(|c| (c.suite.clone(), c.name.clone())).collect();
+        let rank = |c: &Costs| order.iter().position(|(s, n)| (s, n) == (&c.suite, &c.case));
+        analysis.costs.sort_by_key(|c| rank(c).unwrap_or(order.len()));
         analysis
     }
 
@@ -141,7 +144,12 @@ fn cases(rows: &[&Row], subjects: &[SubjectInfo]) -> Vec<Case> {
         });
         grouped.entry(at).and_modify(|g| g.push(row));
     }
-    order.sort_by_key(|(suite, _)| suite_rank(suite));
+    let blocks: Vec<_> = crate::suite::all().iter().map(|b| (b.suite, b.name)).collect();
+    let block = |at: &(&str, &str)| {
+        let name = grouped.get(at).and_then(|g| g.first()).map_or("", |r| r.block.as_str());
+        blocks.iter().position(|b| *b == (at.0, name)).unwrap_or(blocks.len())
+    };
+    order.sort_by_key(|at| (suite_rank(at.0), block(at)));
     let case = |at: (&str, &str)| {
         let group = grouped.get(&at)?;
         let has = |name: &str| group.iter().any(|r| r.subject == name);

@@ -2,8 +2,10 @@
 
 mod analysis;
 mod csv;
+mod html;
 mod hyperfine;
 mod markdown;
+mod svg;
 mod text;
 
 pub(crate) mod compare;
@@ -63,6 +65,7 @@ pub(crate) fn write(dir: &Path, records: &[Record]) -> Result<(), String> {
         ("results.csv", csv::render(&analysis)),
         ("hyperfine.json", hyperfine::render(&analysis)),
         ("report.md", markdown::render(&analysis)),
+        ("report.html", html::render(&analysis)),
     ];
     for (name, text) in reports {
         let path = dir.join(name);
@@ -70,7 +73,7 @@ pub(crate) fn write(dir: &Path, records: &[Record]) -> Result<(), String> {
     }
     print!("{}", text::render(&analysis));
     println!(
-        "\nRecords and reports are in {}: records.jsonl, results.csv, hyperfine.json, report.md",
+        "\nRecords and reports are in {}: records.jsonl, results.csv, hyperfine.json, report.md, report.html",
         dir.display()
     );
     Ok(())

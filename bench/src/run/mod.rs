@@ -90,6 +90,7 @@ pub(crate) fn run(plan: Plan) -> Result<(), String> {
     let mut run = Run { plan, stage, stop, log, subjects: Vec::new(), began: Instant::now() };
     let done = run.all();
     let out = run.plan.out.clone();
+    crate::suite::containers::remove_left(&run.stage.name());
     drop(run.stage);
     done.map_err(|e| e.to_string())?;
     crate::report::write(&out, &run.log.records)

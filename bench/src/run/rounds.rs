@@ -158,6 +158,7 @@ fn check(row: &mut Row, expected: &Expected) {
 fn broken(block: &Block, subject: &Subject, why: String) -> Row {
     Row {
         suite: block.suite.to_owned(),
+        block: block.name.to_owned(),
         case: format!("({})", block.name),
         subject: subject.name.clone(),
         error: Some(why),

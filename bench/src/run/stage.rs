@@ -27,6 +27,11 @@ impl Stage {
         self.dir.path()
     }
 
+    /// Returns its name, which cgroups that workers make have as well.
+    pub(crate) fn name(&self) -> String {
+        self.dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Makes the home of an identity; `None` is whoever runs this.
     pub(crate) fn home(&self, identity: Option<Identity>) -> io::Result<PathBuf> {
         let name = if identity.is_some() { "user" } else { "own" };

@@ -282,7 +282,7 @@ fn version_of(program: &Path) -> Result<String, String> {
     let lines = || text.iter().flat_map(|t| t.lines()).filter(|l| !l.trim().is_empty());
     let library = ["fusermount", "FUSE library", "kernel interface", "unknown argument"];
     let own = lines().find(|l| !library.iter().any(|w| l.contains(w)));
-    Ok(own.or_else(|| lines().next()).unwrap_or("unknown").trim().to_owned())
+    Ok(own.or_else(|| lines().next()).unwrap_or("unknown").trim().trim_matches('"').to_owned())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,6 +80,27 @@ pub(crate) fn mount_on(subject: &Subject, place: &Place) -> io::Result<Mounted> 
     Ok(mounted)
 }
 
+/// Starts a shim on a mount point.
+pub(crate) fn mount_shim_on(subject: &Subject, point: &Path) -> io::Result<Mounted> {
+    let mut command = Command::new(&subject.program);
+    if subject.kind == Kind::Lxcfs {
+        // As distributions start it, but for the average load, which it keeps by a thread.
+        command.arg("--enable-loadavg");
+        command.arg(format!("--pidfile={}", point.with_file_name("pid").display()));
+    }
+    command.arg(point);
+    match subject.kind {
+        Kind::Lxcfs => stay(&mut command, point)?,
+        _ => start(&mut command)?,
+    }
+    let mut mounted = Mounted { point: point.to_path_buf(), daemon: None, is_mount: true };
+    mounted.daemon = daemon_of(point);
+    match mounted.daemon {
+        Some(_) => Ok(mounted),
+        None => Err(io::Error::other("the daemon is gone as soon as it has mounted")),
+    }
+}
+
 fn with(options: &str, more: &str) -> String {
     if options.is_empty() { more.to_owned() } else { format!("{more},{options}") }
 }
@@ -126,6 +148,27 @@ fn start(command: &mut Command) -> io::Result<()> {
     let read = std::os::unix::fs::FileExt::read_at(&log, &mut said, 0)?;
     let said = String::from_utf8_lossy(&said[..read]).trim().replace('\n', "; ");
     Err(io::Error::other(format!("{program}: {status}: {said}")))
+}
+
+/// Starts a daemon that doesn't detach, and waits until it has mounted.
+fn stay(command: &mut Command, point: &Path) -> io::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let below = fs::metadata(point)?.dev();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let start = Instant::now();
+    while fs::metadata(point)?.dev() == below {
+        if let Some(status) = child.try_wait()? {
+            return Err(io::Error::other(format!("{program}: {status}")));
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::other(format!("{program}: no mount after {PATIENCE:?}")));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// Returns the process whose last argument is the mount point.

@@ -29,6 +29,8 @@ pub(crate) enum Fixture {
     Known,
     /// Programs in C.
     Sources,
+    /// The root directory of a container that has one static program.
+    Rootfs,
 }
 
 /// The tree's name in its layer.
@@ -85,6 +87,7 @@ fn one(job: &Job, base: &Path, fixture: Fixture) -> io::Result<()> {
             }
             File::create(dir.join(format!("file-{n:06}"))).map(drop)
         }),
+        Fixture::Rootfs => rootfs(&base.join("rootfs")),
         Fixture::Sources => sources(&base.join("sources/src"), scale.sources),
     }
 }
@@ -142,6 +145,20 @@ fn sources(dir: &Path, files: u32) -> io::Result<()> {
         fs::write(dir.join(format!("file{n}.c")), text)?;
     }
     fs::write(dir.join("main.c"), "int f0_0(int, int);\nint main(void) { return f0_0(0, 0); }\n")
+}
+
+/// Makes a root directory with the mount points that starters want, and `/true`.
+fn rootfs(dir: &Path) -> io::Result<()> {
+    for name in ["proc", "sys", "dev", "tmp", "etc", "run", "bin"] {
+        fs::create_dir_all(dir.join(name))?;
+    }
+    fs::write(dir.join("etc/passwd"), "root:x:0:0:root:/:/true\n")?;
+    fs::write(dir.join("etc/group"), "root:x:0:\n")?;
+    let source = dir.with_extension("c");
+    fs::write(&source, "int main(void) { return 0; }\n")?;
+    tree::succeed(
+        Command::new("cc").args(["-static", "-O1", "-o"]).arg(dir.join("true")).arg(source),
+    )
 }
 
 /// Makes a file of a size, of bytes that don't compress.

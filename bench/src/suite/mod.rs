@@ -1,11 +1,14 @@
 //! The work that is measured: suites of blocks of cases.
 
+pub(crate) mod containers;
 mod copyup;
 mod dirsize;
 mod io;
 mod layers;
 mod memory;
 mod ops;
+mod shim;
+mod start;
 mod threads;
 mod work;
 
@@ -35,7 +38,7 @@ pub(crate) struct Block {
 }
 
 /// Suites with what they are about, in the order of reports.
-pub(crate) const SUITES: [(&str, &str); 8] = [
+pub(crate) const SUITES: [(&str, &str); 10] = [
     ("ops", "single operations, cold and warm"),
     ("io", "sequential and random reads and writes, fsync, mmap"),
     (
@@ -47,6 +50,8 @@ pub(crate) const SUITES: [(&str, &str); 8] = [
     ("dirsize", "listing and lookup against the size of the directory"),
     ("threads", "operations by several threads at once"),
     ("memory", "the daemon's memory for each inode that it knows"),
+    ("shim", "files of /proc, read by containers"),
+    ("start", "containers that start, do nothing and end"),
 ];
 
 /// Returns all blocks.
@@ -60,6 +65,8 @@ pub(crate) fn all() -> Vec<Block> {
         dirsize::BLOCKS,
         threads::BLOCKS,
         memory::BLOCKS,
+        shim::BLOCKS,
+        start::BLOCKS,
     ]
     .concat()
 }
@@ -71,8 +78,10 @@ pub(crate) fn find(suite: &str, name: &str) -> Option<Block> {
 
 /// Finds out whether a file system can be mounted and written here.
 pub(crate) fn probe(bed: &mut Bed<'_>) -> Result<()> {
-    if bed.job.subject.kind.family() != Family::FileSystem {
-        return Ok(());
+    match bed.job.subject.kind.family() {
+        Family::FileSystem => {}
+        Family::Shim => return bed.mount_shim().map(drop),
+        Family::Container => return Ok(()),
     }
     let lower = bed.fixture("probe");
     std::fs::create_dir_all(&lower)?;
