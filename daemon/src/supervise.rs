@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::exit;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -151,6 +152,13 @@ impl History {
     }
 }
 
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many workers were started so far; in a worker, itself included.
+pub fn workers_started() -> u64 {
+    STARTED.load(Ordering::Relaxed)
+}
+
 /// Starts a worker and waits until it serves or has ended.
 fn start(
     connection: &Connection,
@@ -161,6 +169,7 @@ fn start(
 ) -> io::Result<Worker> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     let supervisor = getpid();
+    STARTED.fetch_add(1, Ordering::Relaxed);
     match sys::process::fork()? {
         Fork::Child => {
             drop(read);

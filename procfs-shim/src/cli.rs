@@ -9,7 +9,7 @@ use crate::verbs::Verb;
 
 /// Show /proc and /sys files as the reader's own container sees them.
 ///
-/// Serves proc/{meminfo,cpuinfo,stat,uptime,loadavg,swaps,diskstats,partitions,vmstat,pressure/*} and
+/// Serves proc/{meminfo,cpuinfo,stat,uptime,loadavg,swaps,diskstats,partitions,vmstat,slabinfo,pressure/*} and
 /// sys/devices/system/cpu/{online,present,possible,offline} below MOUNTPOINT. Each reader is told its own container's figures,
 /// taken from its cgroups (v1, v2 or both); bind the files over those of the container's /proc.
 #[derive(Debug, Parser)]
@@ -54,6 +54,10 @@ pub struct Args {
     /// Write the daemon's process number to FILE, which stays locked while it runs
     #[arg(short = 'p', long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus by HTTP on the unix socket FILE, at /metrics
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
 
     /// Threads that answer requests: one works, the others help where it is busy or waits [default: 2]
     #[arg(long, value_name = "N")]

@@ -53,6 +53,8 @@ pub struct Config {
     pub threads: usize,
     /// Where to write the process number.
     pub pidfile: Option<PathBuf>,
+    /// The socket on which to tell metrics.
+    pub metrics: Option<PathBuf>,
     /// The connection to take over, after an upgrade.
     pub resume: Option<Resume>,
 }
@@ -84,6 +86,7 @@ impl Config {
             rules: rules(&args)?,
             threads: args.threads.unwrap_or(THREADS).clamp(1, 64),
             pidfile: args.pidfile,
+            metrics: args.metrics,
             resume,
         })
     }

@@ -26,7 +26,6 @@ pub mod error;
 pub mod figures;
 pub mod files;
 pub mod host;
-mod logger;
 mod serving;
 pub mod transport;
 pub mod verbs;
@@ -53,7 +52,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         None => Config::new(args).and_then(|config| serving::start(&config)),
     };
     outcome.unwrap_or_else(|e| {
-        logger::start(log::LevelFilter::Warn);
+        start_log(log::LevelFilter::Warn);
         log::error!("{e}");
         match e {
             StartError::Usage(_) => ExitCode::from(2),
@@ -71,7 +70,7 @@ fn explain(e: &clap::Error) -> ExitCode {
     let text = e.to_string();
     let said = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     let line: Vec<&str> = said.split_ascii_whitespace().collect();
-    logger::start(log::LevelFilter::Warn);
+    start_log(log::LevelFilter::Warn);
     log::error!("{}: see `procfs-shim --help`", line.join(" "));
     ExitCode::from(2)
 }
@@ -82,4 +81,9 @@ fn mounted_hierarchies() -> Result<Hierarchy, ReadError> {
     let text = std::fs::read_to_string(at)
         .map_err(|e| ReadError::Io(at.to_path_buf(), host::held::errno(&e)))?;
     Ok(Hierarchy::detect(&text, Path::new("/")))
+}
+
+/// Starts the log, or changes its level.
+fn start_log(level: log::LevelFilter) {
+    daemon::logger::init("procfs-shim", level);
 }

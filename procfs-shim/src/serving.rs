@@ -4,6 +4,8 @@ use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,16 +20,17 @@ use crate::config::{self, Config, Style, Subject};
 use crate::error::{ReadError, StartError};
 use crate::host::Host;
 use crate::host::process::{Pid, Processes, StartTime};
+use crate::transport::Service;
 use crate::view::Views;
 use crate::view::notebook::Notebook;
-use crate::{logger, mounted_hierarchies, transport};
+use crate::{mounted_hierarchies, start_log, transport};
 
 /// Mounts and serves, or goes on where a program before this one was.
 ///
 /// # Errors
 /// Something is missing or refused.
 pub(crate) fn start(config: &Config) -> Result<ExitCode, StartError> {
-    logger::start(config.log);
+    start_log(config.log);
     let ready = match config.style {
         Style::Foreground => Ready::Foreground,
         Style::Announced(fd) => {
@@ -44,7 +47,7 @@ pub(crate) fn start(config: &Config) -> Result<ExitCode, StartError> {
             match detached.map_err(|e| StartError::Failed(format!("detach: {}", e.desc())))? {
                 Detached::Parent(code) => return Ok(code),
                 Detached::Daemon(ready) => {
-                    logger::also_to_the_system();
+                    daemon::logger::also_to_the_system();
                     ready
                 }
             }
@@ -64,6 +67,8 @@ pub(crate) fn start(config: &Config) -> Result<ExitCode, StartError> {
     };
     let mut host = Some(host.map_err(failed)?);
     let subject = pinned(config.subject)?;
+    let metrics = config.metrics.as_deref().map(listen).transpose()?;
+    let service = Service { threads: config.threads, metrics };
     let connection = transport::connect(&config.mount, resume)?;
     // Each worker is a process of its own, and finds the host here once.
     let mut views = |notes| {
@@ -72,17 +77,36 @@ pub(crate) fn start(config: &Config) -> Result<ExitCode, StartError> {
     let code = match config.mount.at {
         // Who gave us the descriptor is our supervisor, if it wants to be one, and expects one process.
         MountPoint::Mounted(_) => {
-            transport::serve(views(None)?, connection, config.threads, ready).map(|()| 0)?
+            transport::serve(views(None)?, connection, &service, ready).map(|()| 0)?
         }
         MountPoint::Path(_) => {
             let mut views = |notes| views(Some(notes));
             let new =
                 daemon::Upgrade { program: own_program()?, arguments: upgraded, check: can_go_on };
-            transport::supervise(&connection, config.threads, ready, &new, &mut views)?
+            transport::supervise(&connection, &service, ready, &new, &mut views)?
         }
     };
+    if let Some(path) = &config.metrics
+        && let Err(e) = std::fs::remove_file(path)
+    {
+        log::debug!("remove {}: {e}", path.display());
+    }
     drop(lock);
     Ok(ExitCode::from(code))
+}
+
+/// Listens on a socket, in the place of one that nobody listens on any more.
+fn listen(path: &Path) -> Result<UnixListener, StartError> {
+    let failed = |what: String| StartError::Failed(format!("--metrics {}: {what}", path.display()));
+    let is_socket = path.symlink_metadata().is_ok_and(|m| m.file_type().is_socket());
+    if is_socket {
+        if UnixStream::connect(path).is_ok() {
+            return Err(failed("another daemon listens there: give another path".into()));
+        }
+        std::fs::remove_file(path).map_err(|e| failed(e.to_string()))?;
+    }
+    let bound = UnixListener::bind(path);
+    bound.map_err(|e| failed(format!("{e}: give a path in a directory that exists")))
 }
 
 /// Returns the connection that the service manager has kept, unless its mount is gone.

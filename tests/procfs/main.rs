@@ -12,6 +12,7 @@ mod figures;
 mod golden;
 mod kept;
 mod memory;
+mod metrics;
 mod mounting;
 mod processors;
 mod properties;

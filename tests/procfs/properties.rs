@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use procfs_shim::cgroup::memory::{MemoryLevel, SwapLevel};
-use procfs_shim::cgroup::{CpuTimes, MemoryStat, NanoCpus};
+use procfs_shim::cgroup::{CpuTimes, MemoryStat, NanoCpus, Version};
 use procfs_shim::files::{cpuinfo, meminfo, stat, swaps, uptime};
 use procfs_shim::host::cpulist::{CpuId, CpuList};
 use procfs_shim::host::parse::{self, HostMeminfo, Unit};
@@ -31,14 +31,14 @@ fn memory_stat() -> impl Strategy<Value = MemoryStat> {
         shmem: v[7],
         zswap: v[8],
         zswapped: v[9],
-        mapped: v[10],
-        dirty: v[11],
-        writeback: v[12],
+        file_mapped: v[10],
+        file_dirty: v[11],
+        file_writeback: v[12],
         swap: v[13],
         swapcached: v[14],
-        anon_huge: v[15],
-        file_huge: v[16],
-        shmem_huge: v[17],
+        anon_thp: v[15],
+        file_thp: v[16],
+        shmem_thp: v[17],
         inactive_anon: v[18],
         active_anon: v[19],
         inactive_file: v[20],
@@ -202,8 +202,8 @@ proptest! {
         parse::pid_status(&text);
         let _parsed = CpuList::parse(&text);
         let _parsed = cgroup::membership(&text);
-        let _parsed = cgroup::memory_stat_v1(&text);
-        let _parsed = cgroup::memory_stat_v2(&text);
+        let _parsed = MemoryStat::parse(&text, Version::V1);
+        let _parsed = MemoryStat::parse(&text, Version::V2);
         let _parsed = cgroup::cpu_stat(&text);
         let _parsed = cgroup::cpu_max(&text);
         let _parsed = cgroup::cfs(&text, &text);

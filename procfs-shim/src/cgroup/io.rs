@@ -37,7 +37,8 @@ pub type IoTable = BTreeMap<Device, IoCounts>;
 
 #[derive(Debug)]
 enum Files {
-    V1 { bytes: HeldFile, operations: HeldFile },
+    /// Bytes and operations, by each who counts them.
+    V1(Vec<(HeldFile, HeldFile)>),
     V2(HeldFile),
 }
 
@@ -54,12 +55,11 @@ impl IoGroup {
         if leaf.version() == Version::V2 {
             return Ok(leaf.find(v2::IO_FILE)?.map(|f| IoGroup(Files::V2(f))));
         }
+        let mut all = Vec::new();
         for (bytes, operations) in v1::IO_FILES {
-            if let (Some(bytes), Some(operations)) = (leaf.find(bytes)?, leaf.find(operations)?) {
-                return Ok(Some(IoGroup(Files::V1 { bytes, operations })));
-            }
+            all.extend(leaf.find(bytes)?.zip(leaf.find(operations)?));
         }
-        Ok(None)
+        Ok((!all.is_empty()).then_some(IoGroup(Files::V1(all))))
     }
 
     /// Reads the counters.
@@ -68,9 +68,25 @@ impl IoGroup {
     /// `ENODEV`: the cgroup is gone.
     pub fn counts(&self) -> Result<IoTable, ReadError> {
         match &self.0 {
-            Files::V1 { bytes, operations } => parse::blkio(&bytes.text()?, &operations.text()?)
-                .map_err(ReadError::of(bytes.path())),
+            Files::V1(all) => {
+                let mut table = IoTable::new();
+                for (bytes, operations) in all {
+                    let one = parse::blkio(&bytes.text()?, &operations.text()?);
+                    merge(&mut table, one.map_err(ReadError::of(bytes.path()))?);
+                }
+                Ok(table)
+            }
             Files::V2(file) => parse::io_stat(&file.text()?).map_err(ReadError::of(file.path())),
+        }
+    }
+}
+
+/// Adds what another one has counted: of the same requests, the one that has seen more has seen all.
+fn merge(table: &mut IoTable, other: IoTable) {
+    for (device, counts) in other {
+        let known = table.entry(device).or_default();
+        if counts.reads + counts.writes > known.reads + known.writes {
+            *known = counts;
         }
     }
 }
@@ -114,5 +130,20 @@ impl PressureGroup {
     /// The cgroup is gone; `EOPNOTSUPP`: the kernel was started without.
     pub fn text(&self, resource: Resource) -> Result<Option<String>, ReadError> {
         self.0.find(resource.file())?.map(|f| f.text()).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_seen_more_of_a_device_is_believed() {
+        let counts = |reads| IoCounts { reads, ..IoCounts::default() };
+        let device = |minor| Device { major: 8, minor };
+        let mut table = IoTable::from([(device(0), counts(0)), (device(1), counts(5))]);
+        merge(&mut table, IoTable::from([(device(0), counts(3)), (device(1), counts(4))]));
+        let expected = IoTable::from([(device(0), counts(3)), (device(1), counts(5))]);
+        assert_eq!(table, expected);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Level, MemoryStat, Version, v1, v2};
 use crate::error::ReadError;
+use crate::host::held::HeldFile;
 
 /// Swap of one level, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct MemoryGroup {
     leaf: Files,
     above: Vec<Files>,
     is_root: bool,
+    /// What is allocated of each kind (v1).
+    slabs: Option<HeldFile>,
 }
 
 impl Files {
@@ -90,7 +93,19 @@ impl MemoryGroup {
             return Ok(None);
         }
         let leaf = all.remove(0);
-        Ok(Some(MemoryGroup { leaf, above: all, is_root: leaf_is_root }))
+        let slabs = match levels.first() {
+            Some(level) if level.version() == Version::V1 => level.find(v1::SLAB_FILE)?,
+            _ => None,
+        };
+        Ok(Some(MemoryGroup { leaf, above: all, is_root: leaf_is_root, slabs }))
+    }
+
+    /// Reads the caches of the cgroup; an empty text where the kernel doesn't count them.
+    ///
+    /// # Errors
+    /// `ENODEV`: the cgroup is gone.
+    pub fn slabs(&self) -> Result<String, ReadError> {
+        self.slabs.as_ref().map_or(Ok(String::new()), HeldFile::records)
     }
 
     /// Reads the cgroup's own level, and those of its ancestors that have a limit.

@@ -4,6 +4,7 @@ pub mod cpu;
 pub mod io;
 pub mod memory;
 pub mod parse;
+mod stat;
 pub mod tasks;
 mod v1;
 mod v2;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::error::ReadError;
 use crate::host::held::{self, HeldFile};
 use parse::{CgroupMount, MembershipLine};
+pub use stat::MemoryStat;
 
 /// Version of the cgroup interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,47 +42,6 @@ pub struct CpuTimes {
     pub nice: u64,
     /// In the kernel.
     pub system: u64,
-}
-
-/// What `memory.stat` tells of a cgroup and its descendants, in bytes, by the words of v2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // The names are the kernel's own, see cgroups(7) and cgroup-v2.rst.
-pub struct MemoryStat {
-    pub anon: u64,
-    pub file: u64,
-    pub kernel_stack: u64,
-    pub pagetables: u64,
-    pub sec_pagetables: u64,
-    pub percpu: u64,
-    pub vmalloc: u64,
-    pub shmem: u64,
-    pub zswap: u64,
-    pub zswapped: u64,
-    pub mapped: u64,
-    pub dirty: u64,
-    pub writeback: u64,
-    pub swap: u64,
-    pub swapcached: u64,
-    pub anon_huge: u64,
-    pub file_huge: u64,
-    pub shmem_huge: u64,
-    pub inactive_anon: u64,
-    pub active_anon: u64,
-    pub inactive_file: u64,
-    pub active_file: u64,
-    pub unevictable: u64,
-    pub slab_reclaimable: u64,
-    pub slab_unreclaimable: u64,
-}
-
-impl MemoryStat {
-    /// What the kernel would give back under pressure, by the rule of its own `MemAvailable`: page
-    /// cache on the file lists (tmpfs is on the anonymous ones) and reclaimable slab. The kernel
-    /// keeps back its low watermark of both, which a cgroup has not.
-    pub fn reclaimable(&self) -> u64 {
-        let lists = self.active_file.saturating_add(self.inactive_file);
-        lists.saturating_add(self.slab_reclaimable)
-    }
 }
 
 /// What a hierarchy controls or counts.

@@ -1,7 +1,7 @@
 //! Texts of cgroup files into types; no I/O.
 
 use super::io::{Device, IoCounts, IoTable};
-use super::{CpuTimes, MemoryStat, NanoCpus, Version};
+use super::{CpuTimes, NanoCpus, Version};
 use crate::error::ParseError;
 
 /// Nanoseconds a tick of `USER_HZ`.
@@ -158,74 +158,6 @@ pub fn cpuacct_stat(text: &str) -> Result<CpuTimes, ParseError> {
     Ok(times)
 }
 
-/// Parses v2's `memory.stat`: each key exactly, as `file` is also the beginning of `file_mapped`.
-///
-/// # Errors
-/// A value is no number.
-pub fn memory_stat_v2(text: &str) -> Result<MemoryStat, ParseError> {
-    let mut stat = MemoryStat::default();
-    each_pair(text, |name, value| {
-        let field = match name {
-            "anon" => &mut stat.anon,
-            "file" => &mut stat.file,
-            "kernel_stack" => &mut stat.kernel_stack,
-            "pagetables" => &mut stat.pagetables,
-            "sec_pagetables" => &mut stat.sec_pagetables,
-            "percpu" => &mut stat.percpu,
-            "vmalloc" => &mut stat.vmalloc,
-            "shmem" => &mut stat.shmem,
-            "zswap" => &mut stat.zswap,
-            "zswapped" => &mut stat.zswapped,
-            "file_mapped" => &mut stat.mapped,
-            "file_dirty" => &mut stat.dirty,
-            "file_writeback" => &mut stat.writeback,
-            "swapcached" => &mut stat.swapcached,
-            "anon_thp" => &mut stat.anon_huge,
-            "file_thp" => &mut stat.file_huge,
-            "shmem_thp" => &mut stat.shmem_huge,
-            "inactive_anon" => &mut stat.inactive_anon,
-            "active_anon" => &mut stat.active_anon,
-            "inactive_file" => &mut stat.inactive_file,
-            "active_file" => &mut stat.active_file,
-            "unevictable" => &mut stat.unevictable,
-            "slab_reclaimable" => &mut stat.slab_reclaimable,
-            "slab_unreclaimable" => &mut stat.slab_unreclaimable,
-            _ => return,
-        };
-        *field = value;
-    })?;
-    Ok(stat)
-}
-
-/// Parses v1's `memory.stat`: the `total_` keys, which count the descendants too, as the usage does.
-///
-/// # Errors
-/// A value is no number.
-pub fn memory_stat_v1(text: &str) -> Result<MemoryStat, ParseError> {
-    let mut stat = MemoryStat::default();
-    each_pair(text, |name, value| {
-        let field = match name {
-            "total_rss" => &mut stat.anon,
-            "total_cache" => &mut stat.file,
-            "total_rss_huge" => &mut stat.anon_huge,
-            "total_shmem" => &mut stat.shmem,
-            "total_mapped_file" => &mut stat.mapped,
-            "total_dirty" => &mut stat.dirty,
-            "total_writeback" => &mut stat.writeback,
-            "total_swap" => &mut stat.swap,
-            "total_swapcached" => &mut stat.swapcached,
-            "total_inactive_anon" => &mut stat.inactive_anon,
-            "total_active_anon" => &mut stat.active_anon,
-            "total_inactive_file" => &mut stat.inactive_file,
-            "total_active_file" => &mut stat.active_file,
-            "total_unevictable" => &mut stat.unevictable,
-            _ => return,
-        };
-        *field = value;
-    })?;
-    Ok(stat)
-}
-
 /// Parses v2's `io.stat`: a line a device, `8:0 rbytes=1 wbytes=2 rios=3 …`.
 ///
 /// # Errors
@@ -300,7 +232,7 @@ fn device(text: &str) -> Option<Device> {
 }
 
 /// Calls `take` for each line `name value`.
-fn each_pair(text: &str, mut take: impl FnMut(&str, u64)) -> Result<(), ParseError> {
+pub(super) fn each_pair(text: &str, mut take: impl FnMut(&str, u64)) -> Result<(), ParseError> {
     for (i, line) in text.lines().enumerate() {
         let pair = line.split_once(' ').and_then(|(n, v)| Some((n, v.trim().parse().ok()?)));
         let Some((name, value)) = pair else {
@@ -333,17 +265,6 @@ mod tests {
         assert_eq!(cfs("150000\n", "100000\n"), Ok(Some(NanoCpus(1_500_000_000))));
         assert_eq!(cfs("18446744073709551615", "1"), Ok(None));
         assert!(cpu_max("5\n").is_err());
-    }
-
-    #[test]
-    fn keys_are_compared_whole() {
-        let stat = memory_stat_v2("file 10\nfile_mapped 3\nfile_dirty 2\nanon 7\nanon_thp 5\n");
-        let stat = stat.unwrap();
-        assert_eq!((stat.file, stat.mapped, stat.dirty), (10, 3, 2));
-        assert_eq!((stat.anon, stat.anon_huge), (7, 5));
-        let stat = memory_stat_v1("total_rss 4\ntotal_rss_huge 2\nrss 99\n").unwrap();
-        assert_eq!((stat.anon, stat.anon_huge), (4, 2));
-        assert_eq!(memory_stat_v1("x 1\ny z\n").unwrap_err().line, 2);
     }
 
     #[test]

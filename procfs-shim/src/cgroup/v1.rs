@@ -1,7 +1,7 @@
 //! File names and units of cgroup v1.
 
 use super::memory::{MemoryLevel, Swap, SwapLevel};
-use super::{CpuTimes, Level, NanoCpus, parse};
+use super::{CpuTimes, Level, MemoryStat, NanoCpus, Version, parse};
 use crate::error::ReadError;
 use crate::host::held::HeldFile;
 
@@ -52,7 +52,8 @@ impl MemoryFiles {
 
     pub(super) fn read(&self, swap: Swap) -> Result<MemoryLevel, ReadError> {
         let text = self.stat.text()?;
-        let mut stat = parse::memory_stat_v1(&text).map_err(ReadError::of(self.stat.path()))?;
+        let mut stat =
+            MemoryStat::parse(&text, Version::V1).map_err(ReadError::of(self.stat.path()))?;
         // v1 counts the kernel's memory as one sum, and doesn't tell what of it is reclaimable.
         if let Some(kernel) = &self.kernel {
             stat.slab_unreclaimable = number(kernel)?;
@@ -94,14 +95,16 @@ impl QuotaFiles {
     }
 }
 
+/// Name of the file that lists what the kernel has allocated for a cgroup, by kind.
+pub(super) const SLAB_FILE: &str = "memory.kmem.slabinfo";
+
 /// Name of the file that tells the processor time used.
 pub(super) const TIME_FILE: &str = "cpuacct.stat";
 
-/// Names of the files that count bytes and operations by device, the better ones first: throttle sees
-/// each request, BFQ's those of the devices that it schedules.
-pub(super) const IO_FILES: [(&str, &str); 3] = [
+/// Names of the files that count bytes and operations by device. throttle's see each request, since
+/// Linux 6.10 only of devices that have a limit somewhere; BFQ's those of the devices that it schedules.
+pub(super) const IO_FILES: [(&str, &str); 2] = [
     ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"),
-    ("blkio.throttle.io_service_bytes", "blkio.throttle.io_serviced"),
     ("blkio.bfq.io_service_bytes_recursive", "blkio.bfq.io_serviced_recursive"),
 ];
 

@@ -1,7 +1,7 @@
 //! File names and units of cgroup v2.
 
 use super::memory::{MemoryLevel, Swap, SwapLevel};
-use super::{CpuTimes, Level, NanoCpus, parse};
+use super::{CpuTimes, Level, MemoryStat, NanoCpus, Version, parse};
 use crate::error::ReadError;
 use crate::host::held::HeldFile;
 
@@ -43,7 +43,8 @@ impl MemoryFiles {
 
     pub(super) fn read(&self, swap: Swap) -> Result<MemoryLevel, ReadError> {
         let text = self.stat.text()?;
-        let stat = parse::memory_stat_v2(&text).map_err(ReadError::of(self.stat.path()))?;
+        let stat =
+            MemoryStat::parse(&text, Version::V2).map_err(ReadError::of(self.stat.path()))?;
         let swap = match swap {
             Swap::Skipped => SwapLevel::default(),
             Swap::Read => {

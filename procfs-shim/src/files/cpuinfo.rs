@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use super::formula::Formula;
 use crate::host::cpulist::CpuId;
+use crate::host::trace;
 use crate::view::cpu::{CpuView, ShownCpu};
 
 /// Renders the file from the machine's. Blocks that are of no processor (`Hardware`, `Serial` on
 /// ARM) are kept.
 pub fn render(host: &str, view: &CpuView) -> Vec<u8> {
+    let words = "blocks of the processors of `online`; counts of siblings and cores made to agree";
+    trace::figure("", Formula::new("/proc/cpuinfo", words));
     if host.starts_with("vendor_id") {
         return render_s390(host, view);
     }

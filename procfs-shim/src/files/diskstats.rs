@@ -1,6 +1,8 @@
 //! /proc/diskstats: the devices that the container used, and nothing of the others.
 
+use super::formula::{DEVICES, Formula};
 use crate::cgroup::io::{Device, IoCounts, IoTable};
+use crate::host::trace;
 
 /// Bytes a sector.
 const SECTOR: u64 = 512;
@@ -8,6 +10,9 @@ const SECTOR: u64 = 512;
 /// Renders the file: names and order are the machine's. A cgroup counts no merges and no times:
 /// those are zero.
 pub fn render(host: &str, counts: &IoTable) -> Vec<u8> {
+    let words =
+        "operations and bytes of the cgroup for each device of the machine; times are not counted";
+    trace::figure("", Formula::new(DEVICES, words));
     let lines = host.lines().filter_map(|line| {
         let (device, name) = device_of(line)?;
         Some(render_line(device, name, counts.get(&device)?))
@@ -17,6 +22,7 @@ pub fn render(host: &str, counts: &IoTable) -> Vec<u8> {
 
 /// Renders /proc/partitions from the machine's: its first two lines, and the devices used.
 pub fn render_partitions(host: &str, counts: &IoTable) -> Vec<u8> {
+    trace::figure("", Formula::new("/proc/partitions", "the lines of the devices of diskstats"));
     let is_shown = |line: &&str| match device_of(line) {
         Some((device, _)) => counts.contains_key(&device),
         None => true,

@@ -1,7 +1,12 @@
 //! /proc/meminfo: the machine's lines in the machine's order, the container's figures.
 
+use super::formula::{Formula, LIMIT, NOTHING, SWAP, of_stat};
 use crate::host::parse::{HostMeminfo, MemLine, Unit};
+use crate::host::trace;
 use crate::view::memory::MemoryView;
+
+/// Formula of a line whose meaning is not known here.
+const MACHINE: Formula = Formula::new("/proc/meminfo", "the machine's, at most MemTotal");
 
 /// Renders the file. A line whose meaning is not known here keeps the machine's figure as far as
 /// that is not more than the container has.
@@ -11,8 +16,10 @@ pub fn render(host: &HostMeminfo, view: &MemoryView) -> Vec<u8> {
     let mut unmapped = total;
     let mut text = String::with_capacity(1600);
     for line in &host.lines {
-        let value = match (figure(&line.name, host, view), line.unit) {
-            (Some(bytes), _) => bytes / 1024,
+        let own = figure(&line.name, host, view);
+        trace::figure(&line.name, own.map_or(MACHINE, |(_, formula)| formula));
+        let value = match (own, line.unit) {
+            (Some((bytes, _)), _) => bytes / 1024,
             (None, Unit::Count) => line.value.min(view.total / huge_page),
             (None, Unit::Kib) if line.name == "Hugepagesize" => line.value,
             (None, Unit::Kib) if line.name.starts_with("DirectMap") => {
@@ -28,58 +35,77 @@ pub fn render(host: &HostMeminfo, view: &MemoryView) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Returns the container's figure of a line in bytes, if it has one of its own.
-fn figure(name: &str, host: &HostMeminfo, view: &MemoryView) -> Option<u64> {
+/// Returns the container's figure of a line in bytes and how it comes about, if it has one of its own.
+fn figure(name: &str, host: &HostMeminfo, view: &MemoryView) -> Option<(u64, Formula)> {
     let stat = &view.stat;
-    let bytes = match name {
-        "MemTotal" => view.total,
-        "MemFree" => view.free,
-        "MemAvailable" => view.available,
-        "SwapTotal" => view.swap_total,
-        "SwapFree" => view.swap_free,
+    let of = |bytes, source, words| (bytes, Formula::new(source, words));
+    // Not counted by cgroup, but each is a part of another figure.
+    let part = |whole: u64, words| of(whole.min(host.bytes(name)), "memory.stat", words);
+    let (bytes, formula) = match name {
+        "MemTotal" => {
+            of(view.total, LIMIT, "min over the cgroup, its ancestors and the machine of limit")
+        }
+        "MemFree" => of(view.free, LIMIT, "min over the same levels of (limit - usage)"),
+        "MemAvailable" => of(
+            view.available,
+            LIMIT,
+            "min over the same levels of (limit - usage + file lists + reclaimable slab), and of the machine's",
+        ),
+        "SwapTotal" => of(
+            view.swap_total,
+            SWAP,
+            "min over the levels of the limit of swap, and of the machine's",
+        ),
+        "SwapFree" => of(view.swap_free, SWAP, "min over the levels of (limit - used)"),
         // The kernel counts neither for a cgroup: block device caches and what it has on its way.
-        "Buffers" | "NFS_Unstable" | "Bounce" | "WritebackTmp" | "Balloon" => 0,
+        "Buffers" | "NFS_Unstable" | "Bounce" | "WritebackTmp" | "Balloon" => (0, NOTHING),
         // The swap cache is in the sum of file pages, and has a line of its own.
-        "Cached" => stat.file.saturating_sub(stat.swapcached),
-        "SwapCached" => stat.swapcached,
-        "Active" => stat.active_anon.saturating_add(stat.active_file),
-        "Inactive" => stat.inactive_anon.saturating_add(stat.inactive_file),
-        "Active(anon)" => stat.active_anon,
-        "Inactive(anon)" => stat.inactive_anon,
-        "Active(file)" => stat.active_file,
-        "Inactive(file)" => stat.inactive_file,
-        "Unevictable" => stat.unevictable,
-        // Locked pages are not counted by cgroup; each of them is unevictable.
-        "Mlocked" => stat.unevictable.min(host.bytes("Mlocked")),
-        "Zswap" => stat.zswap,
-        "Zswapped" => stat.zswapped,
-        "Dirty" => stat.dirty,
-        "Writeback" => stat.writeback,
-        "AnonPages" => stat.anon,
-        "Mapped" => stat.mapped,
-        "Shmem" => stat.shmem,
-        "KReclaimable" | "SReclaimable" => stat.slab_reclaimable,
-        "Slab" => stat.slab_reclaimable.saturating_add(stat.slab_unreclaimable),
-        "SUnreclaim" => stat.slab_unreclaimable,
-        "KernelStack" => stat.kernel_stack,
-        "PageTables" => stat.pagetables,
-        "SecPageTables" => stat.sec_pagetables,
-        "CommitLimit" => return Some(commit_limit(host, view)),
-        "Committed_AS" => return Some(view.committed()),
-        "VmallocUsed" => stat.vmalloc,
-        "Percpu" => stat.percpu,
-        "AnonHugePages" => stat.anon_huge,
-        "ShmemHugePages" => stat.shmem_huge,
-        "FileHugePages" => stat.file_huge,
-        // Not counted by cgroup; a part of the line before.
-        "ShmemPmdMapped" => stat.shmem_huge.min(host.bytes(name)),
-        "FilePmdMapped" => stat.file_huge.min(host.bytes(name)),
+        "Cached" => of_stat!(stat => file - swapcached),
+        "SwapCached" => of_stat!(stat => swapcached),
+        "Active" => of_stat!(stat => active_anon + active_file),
+        "Inactive" => of_stat!(stat => inactive_anon + inactive_file),
+        "Active(anon)" => of_stat!(stat => active_anon),
+        "Inactive(anon)" => of_stat!(stat => inactive_anon),
+        "Active(file)" => of_stat!(stat => active_file),
+        "Inactive(file)" => of_stat!(stat => inactive_file),
+        "Unevictable" => of_stat!(stat => unevictable),
+        "Mlocked" => part(stat.unevictable, "min(unevictable, the machine's)"),
+        "Zswap" => of_stat!(stat => zswap),
+        "Zswapped" => of_stat!(stat => zswapped),
+        "Dirty" => of_stat!(stat => file_dirty),
+        "Writeback" => of_stat!(stat => file_writeback),
+        "AnonPages" => of_stat!(stat => anon),
+        "Mapped" => of_stat!(stat => file_mapped),
+        "Shmem" => of_stat!(stat => shmem),
+        "KReclaimable" | "SReclaimable" => of_stat!(stat => slab_reclaimable),
+        "Slab" => of_stat!(stat => slab_reclaimable + slab_unreclaimable),
+        "SUnreclaim" => of_stat!(stat => slab_unreclaimable),
+        "KernelStack" => of_stat!(stat => kernel_stack),
+        "PageTables" => of_stat!(stat => pagetables),
+        "SecPageTables" => of_stat!(stat => sec_pagetables),
+        "CommitLimit" => {
+            let words =
+                "the part that the machine's overcommit ratio allows of MemTotal, + SwapTotal";
+            return Some(of(commit_limit(host, view), "/proc/meminfo", words));
+        }
+        "Committed_AS" => {
+            let words = "anon + shmem + swap in use: the least that can be committed";
+            return Some(of(view.committed(), "memory.stat", words));
+        }
+        "VmallocUsed" => of_stat!(stat => vmalloc),
+        "Percpu" => of_stat!(stat => percpu),
+        "AnonHugePages" => of_stat!(stat => anon_thp),
+        "ShmemHugePages" => of_stat!(stat => shmem_thp),
+        "FileHugePages" => of_stat!(stat => file_thp),
+        "ShmemPmdMapped" => part(stat.shmem_thp, "min(shmem_thp, the machine's)"),
+        "FilePmdMapped" => part(stat.file_thp, "min(file_thp, the machine's)"),
         _ => return None,
     };
-    Some(match name {
+    let bytes = match name {
         "SwapTotal" | "SwapFree" | "Zswapped" => bytes,
         _ => bytes.min(view.total),
-    })
+    };
+    Some((bytes, formula))
 }
 
 /// Returns the part of the container's memory and swap that the machine's overcommit ratio allows.

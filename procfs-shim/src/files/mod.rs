@@ -4,9 +4,11 @@ pub mod cpu_dir;
 pub mod cpu_online;
 pub mod cpuinfo;
 pub mod diskstats;
-pub mod formulas;
+pub mod fields;
+pub mod formula;
 pub mod loadavg;
 pub mod meminfo;
+pub mod slabinfo;
 pub mod stat;
 pub mod swaps;
 pub mod sysinfo;
@@ -15,8 +17,9 @@ pub mod vmstat;
 
 use crate::cgroup::io::Resource;
 use crate::error::ReadError;
-use crate::host::HostFile;
+use crate::host::{HostFile, trace};
 use crate::view::View;
+use formula::Formula;
 
 /// What a reader is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,13 @@ pub struct Row {
     pub fallback: HostFile,
 }
 
+impl Row {
+    /// Permission bits: the kernel's own.
+    pub fn mode(&self) -> u16 {
+        if self.fallback == HostFile::Slabinfo { 0o400 } else { 0o444 }
+    }
+}
+
 /// Each file that is served.
 pub const TABLE: &[Row] = &[
     Row { path: "proc/meminfo", render: meminfo, fallback: HostFile::Meminfo },
@@ -49,6 +59,7 @@ pub const TABLE: &[Row] = &[
     Row { path: "proc/diskstats", render: diskstats, fallback: HostFile::Diskstats },
     Row { path: "proc/partitions", render: partitions, fallback: HostFile::Partitions },
     Row { path: "proc/vmstat", render: vmstat, fallback: HostFile::Vmstat },
+    Row { path: "proc/slabinfo", render: slabinfo, fallback: HostFile::Slabinfo },
     Row { path: "proc/pressure/cpu", render: pressure_cpu, fallback: HostFile::PressureCpu },
     Row {
         path: "proc/pressure/memory",
@@ -113,6 +124,7 @@ fn online(view: &View) -> Result<Content, ReadError> {
 
 /// What is not shown is not there, rather than there and off.
 fn offline(_view: &View) -> Result<Content, ReadError> {
+    trace::figure("", Formula::new("nothing", "always empty"));
     Ok(Content::Text(b"\n".to_vec()))
 }
 
@@ -138,8 +150,15 @@ fn vmstat(view: &View) -> Result<Content, ReadError> {
     Ok(Content::Text(vmstat::render(&host, &memory, io.as_ref())))
 }
 
+fn slabinfo(view: &View) -> Result<Content, ReadError> {
+    let Some(own) = view.slabs()? else { return Ok(Content::Host) };
+    let host = view.host().text(HostFile::Slabinfo)?;
+    Ok(Content::Text(slabinfo::render(&host, &own)))
+}
+
 fn pressure(view: &View, resource: Resource) -> Result<Content, ReadError> {
     // The cgroup's own file has the form of the machine's.
+    trace::figure("", Formula::new("*.pressure of the unified hierarchy", "as it is"));
     let text = view.pressure(resource)?;
     Ok(text.map_or(Content::Host, |t| Content::Text(t.into_bytes())))
 }

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use super::formula::{Formula, NOTHING, THREADS, TIME};
 use crate::host::USER_HZ;
 use crate::host::cpulist::CpuId;
+use crate::host::trace;
 use crate::view::cpu::CpuView;
 use crate::view::load::Counts;
 use crate::view::meter::CpuAccount;
@@ -38,23 +40,36 @@ struct Ticks {
 pub fn render(seen: &Seen) -> Vec<u8> {
     let mut text = String::with_capacity(256 + 64 * seen.cpus.cpus.len());
     let all = Ticks::of(&seen.account);
+    trace::figure(
+        "cpu",
+        Formula::new(
+            TIME,
+            "user, nice, system as used; idle = capacity x time - used, never less than shown before",
+        ),
+    );
     push(&mut text, "cpu ", &all);
+    trace::figure("", Formula::new(TIME, "an equal share of `cpu`"));
     let count = seen.cpus.cpus.len() as u64;
     for (index, cpu) in seen.cpus.cpus.iter().enumerate() {
         let name = format!("cpu{}", cpu.number.0);
         push(&mut text, &name, &all.share(index as u64, count));
     }
+    let mut line = |name: &str, value: &dyn std::fmt::Display, formula| {
+        trace::figure(name, formula);
+        text.push_str(&format!("{name} {value}\n"));
+    };
     let counts = seen.counts;
-    let tail = format_args!(
-        "intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked {}\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-        seen.btime,
-        counts.processes,
-        // Whoever reads this runs.
-        counts.running.max(1),
-        counts.blocked,
-    )
-    .to_string();
-    text.push_str(&tail);
+    line("intr", &0, NOTHING);
+    line("ctxt", &0, NOTHING);
+    let moved = "the machine's, moved by the container's clock";
+    line("btime", &seen.btime, Formula::new("/proc/stat", moved));
+    let greatest = "the greatest number given so far";
+    line("processes", &counts.processes, Formula::new("/proc/PID/status", greatest));
+    // Whoever reads this runs.
+    let running = Formula::new(THREADS, "threads that run, at least 1");
+    line("procs_running", &counts.running.max(1), running);
+    line("procs_blocked", &counts.blocked, Formula::new(THREADS, "threads that wait for a device"));
+    line("softirq", &"0 0 0 0 0 0 0 0 0 0 0", NOTHING);
     text.into_bytes()
 }
 
@@ -78,6 +93,7 @@ pub fn render_machine(host: &str, cpus: &CpuView) -> Vec<u8> {
     let sums: Vec<String> = sums.iter().map(u64::to_string).collect();
     let head = format!("cpu  {}", sums.join(" "));
     let tail = host.lines().filter(|l| !l.starts_with("cpu"));
+    trace::figure("", Formula::new("/proc/stat", "the machine's, of the processors of `online`"));
     let all = std::iter::once(head.as_str()).chain(lines.iter().map(String::as_str)).chain(tail);
     all.flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()
 }

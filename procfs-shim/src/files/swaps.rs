@@ -1,7 +1,14 @@
 //! /proc/swaps: one line for what the container may swap, or none.
 
+use super::formula::{Formula, SWAP};
+use crate::host::trace;
+
 /// Renders the file from bytes, in the kernel's columns.
 pub fn render(total: u64, free: u64) -> Vec<u8> {
+    trace::figure(
+        "",
+        Formula::new(SWAP, "one line: SwapTotal, and SwapTotal - SwapFree, of meminfo"),
+    );
     let mut text = String::from("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
     if total > 0 {
         let (size, used) = (total / 1024, total.saturating_sub(free) / 1024);

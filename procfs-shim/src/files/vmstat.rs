@@ -1,6 +1,8 @@
 //! /proc/vmstat: the machine's lines in the machine's order, the container's figures.
 
-use crate::cgroup::io::IoTable;
+use super::formula::{DEVICES, Formula, LIMIT, NOTHING, of_stat};
+use crate::cgroup::io::{IoCounts, IoTable};
+use crate::host::trace;
 use crate::view::memory::MemoryView;
 
 /// Bytes a page, in the counters of `memory.stat` and here. Other sizes only scale both.
@@ -10,51 +12,59 @@ const PAGE: u64 = 4096;
 pub fn render(host: &str, view: &MemoryView, io: Option<&IoTable>) -> Vec<u8> {
     let mut text = String::with_capacity(host.len());
     for name in host.lines().filter_map(|line| line.split(' ').next()) {
-        let value = figure(name, view, io).unwrap_or(0);
+        let (value, formula) = figure(name, view, io).unwrap_or((0, NOTHING));
+        trace::figure(name, formula);
         text.push_str(&format!("{name} {value}\n"));
     }
     text.into_bytes()
 }
 
-fn figure(name: &str, view: &MemoryView, io: Option<&IoTable>) -> Option<u64> {
+fn figure(name: &str, view: &MemoryView, io: Option<&IoTable>) -> Option<(u64, Formula)> {
     let stat = &view.stat;
-    let bytes = match name {
-        "nr_free_pages" => view.free,
-        "nr_inactive_anon" | "nr_zone_inactive_anon" => stat.inactive_anon,
-        "nr_active_anon" | "nr_zone_active_anon" => stat.active_anon,
-        "nr_inactive_file" | "nr_zone_inactive_file" => stat.inactive_file,
-        "nr_active_file" | "nr_zone_active_file" => stat.active_file,
-        "nr_unevictable" | "nr_zone_unevictable" => stat.unevictable,
-        "nr_anon_pages" => stat.anon,
-        "nr_mapped" => stat.mapped,
-        "nr_file_pages" => stat.file,
-        "nr_dirty" => stat.dirty,
-        "nr_writeback" => stat.writeback,
-        "nr_shmem" => stat.shmem,
-        "nr_slab_reclaimable" => stat.slab_reclaimable,
-        "nr_slab_unreclaimable" => stat.slab_unreclaimable,
-        "nr_page_table_pages" => stat.pagetables,
-        "nr_sec_page_table_pages" => stat.sec_pagetables,
-        "nr_swapcached" => stat.swapcached,
+    let kib = |of: fn(&IoCounts) -> u64, words| {
+        let sum = io?.values().map(|c| of(c) / 1024).sum();
+        Some((sum, Formula::new(DEVICES, words)))
+    };
+    let (bytes, formula) = match name {
+        "nr_free_pages" => (view.free, Formula::new(LIMIT, "as MemFree of meminfo, in pages")),
+        "nr_inactive_anon" | "nr_zone_inactive_anon" => of_stat!(stat => inactive_anon),
+        "nr_active_anon" | "nr_zone_active_anon" => of_stat!(stat => active_anon),
+        "nr_inactive_file" | "nr_zone_inactive_file" => of_stat!(stat => inactive_file),
+        "nr_active_file" | "nr_zone_active_file" => of_stat!(stat => active_file),
+        "nr_unevictable" | "nr_zone_unevictable" => of_stat!(stat => unevictable),
+        "nr_anon_pages" => of_stat!(stat => anon),
+        "nr_mapped" => of_stat!(stat => file_mapped),
+        "nr_file_pages" => of_stat!(stat => file),
+        "nr_dirty" => of_stat!(stat => file_dirty),
+        "nr_writeback" => of_stat!(stat => file_writeback),
+        "nr_shmem" => of_stat!(stat => shmem),
+        "nr_slab_reclaimable" => of_stat!(stat => slab_reclaimable),
+        "nr_slab_unreclaimable" => of_stat!(stat => slab_unreclaimable),
+        "nr_page_table_pages" => of_stat!(stat => pagetables),
+        "nr_sec_page_table_pages" => of_stat!(stat => sec_pagetables),
+        "nr_swapcached" => of_stat!(stat => swapcached),
         // These are in KiB.
-        "nr_kernel_stack" => return Some(stat.kernel_stack / 1024),
-        "pgpgin" => return io.map(|t| t.values().map(|c| c.read_bytes / 1024).sum()),
-        "pgpgout" => return io.map(|t| t.values().map(|c| c.written_bytes / 1024).sum()),
+        "nr_kernel_stack" => {
+            let (bytes, formula) = of_stat!(stat => kernel_stack);
+            return Some((bytes / 1024, formula));
+        }
+        "pgpgin" => return kib(|c| c.read_bytes, "KiB read, of all devices"),
+        "pgpgout" => return kib(|c| c.written_bytes, "KiB written, of all devices"),
         _ => return None,
     };
-    Some(bytes / PAGE)
+    Some((bytes / PAGE, formula))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cgroup::MemoryStat;
-    use crate::cgroup::io::{Device, IoCounts};
+    use crate::cgroup::io::Device;
 
     #[test]
     fn lines_are_the_machine_s_and_figures_the_container_s() {
         let host = "nr_free_pages 900\nnr_dirty 800\npgpgin 700\npgfault 600\n";
-        let stat = MemoryStat { dirty: 8192, ..MemoryStat::default() };
+        let stat = MemoryStat { file_dirty: 8192, ..MemoryStat::default() };
         let view = MemoryView { free: 4096 * 5, stat, ..MemoryView::default() };
         let counts = IoCounts { read_bytes: 3072, ..IoCounts::default() };
         let io = IoTable::from([(Device { major: 8, minor: 0 }, counts)]);

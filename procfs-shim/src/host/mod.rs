@@ -51,6 +51,11 @@ impl Moment {
         self.is_within(GOOD_FOR, before)
     }
 
+    /// Returns the time since an earlier one.
+    pub fn since(self, before: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(before.0))
+    }
+
     fn is_within(self, nanoseconds: u64, before: Moment) -> bool {
         self.0.saturating_sub(before.0) < nanoseconds
     }
@@ -114,11 +119,13 @@ pub enum HostFile {
     Partitions,
     /// /proc/vmstat
     Vmstat,
+    /// /proc/slabinfo
+    Slabinfo,
 }
 
 impl HostFile {
     /// Each file, in the order of the enum.
-    pub const ALL: [HostFile; 16] = [
+    pub const ALL: [HostFile; 17] = [
         HostFile::Meminfo,
         HostFile::Cpuinfo,
         HostFile::Stat,
@@ -135,6 +142,7 @@ impl HostFile {
         HostFile::CpuOffline,
         HostFile::Partitions,
         HostFile::Vmstat,
+        HostFile::Slabinfo,
     ];
 
     /// Path below the root directory.
@@ -156,6 +164,7 @@ impl HostFile {
             HostFile::CpuOffline => "sys/devices/system/cpu/offline",
             HostFile::Partitions => "proc/partitions",
             HostFile::Vmstat => "proc/vmstat",
+            HostFile::Slabinfo => "proc/slabinfo",
         }
     }
 }
@@ -224,7 +233,8 @@ impl Host {
             | HostFile::Swaps
             | HostFile::Diskstats
             | HostFile::Partitions
-            | HostFile::Vmstat => held.records(),
+            | HostFile::Vmstat
+            | HostFile::Slabinfo => held.records(),
             HostFile::Stat => held.long_text(),
             _ => held.text(),
         }

@@ -6,10 +6,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use daemon::Turns;
+use daemon::{Turn, Turns};
 use fuser::{
     AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents,
@@ -18,6 +17,7 @@ use fuser::{
 };
 use parking_lot::Mutex;
 
+use super::counters::{COUNTERS, Message};
 use super::handles::Handles;
 use super::sizes::{Restorer, Sizes};
 use super::sysfs::{self, Sysfs};
@@ -50,22 +50,6 @@ pub(super) struct Adapter {
     turns: Arc<Turns>,
     /// Fallbacks that were warned of, by file and cause.
     warned: Mutex<HashSet<(&'static str, String)>>,
-}
-
-/// Files opened since the start. In statics, as a signal's answer knows no file system.
-static OPENS: AtomicU64 = AtomicU64::new(0);
-static FALLBACKS: AtomicU64 = AtomicU64::new(0);
-
-/// What was served since the start.
-pub(super) struct Counters {
-    pub(super) opens: u64,
-    pub(super) fallbacks: u64,
-}
-
-/// Returns what was served since the start.
-pub(super) fn counters() -> Counters {
-    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    Counters { opens: of(&OPENS), fallbacks: of(&FALLBACKS) }
 }
 
 /// How many different warnings are told apart.
@@ -102,16 +86,14 @@ impl Adapter {
             Some(text) => text,
             None => {
                 let text = self.make(row, reader, container.clone())?;
+                COUNTERS.made(Moment::now().since(now));
                 if let Ok(container) = &container {
                     container.texts().put(number, now, text.clone());
                 }
                 text
             }
         };
-        OPENS.fetch_add(1, Ordering::Relaxed);
-        if text.is_stand_in {
-            FALLBACKS.fetch_add(1, Ordering::Relaxed);
-        }
+        COUNTERS.given(row.fallback, text.is_stand_in);
         Ok(text.bytes)
     }
 
@@ -138,6 +120,12 @@ impl Adapter {
         }
         let host = self.views.host().text(row.fallback).map_err(errno)?;
         Ok(Text { bytes: host.into_bytes().into(), is_stand_in: true })
+    }
+
+    /// Begins the answer to a message.
+    fn begin(&self, message: Message) -> Turn<'_> {
+        COUNTERS.message(message);
+        self.turns.begin()
     }
 
     fn warn_once(&self, path: &'static str, cause: ReadError) {
@@ -185,8 +173,13 @@ impl Adapter {
     }
 
     fn attributes_in_table(&self, ino: INodeNo, node: &Node) -> FileAttr {
-        let mode = if node.file.is_some() { 0o444 } else { 0o555 };
+        let mode = node.file.map_or(0o555, Row::mode);
         FileAttr { size: self.sizes.of(ino), ..attributes_of(ino, node.kind(), mode) }
+    }
+
+    /// Returns what readers see.
+    pub(super) fn views(&self) -> &Arc<Views> {
+        &self.views
     }
 
     /// Returns what sets sizes right, for a thread of its own.
@@ -223,6 +216,12 @@ impl Adapter {
 
 fn errno(e: ReadError) -> Errno {
     Errno::from_i32(e.errno() as i32)
+}
+
+/// Notes an error that is answered.
+fn counted(e: Errno) -> Errno {
+    COUNTERS.error();
+    e
 }
 
 fn outcome(made: &Result<Content, ReadError>) -> String {
@@ -274,34 +273,34 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.turns.begin();
+        let _turn = self.begin(Message::Lookup);
         match self.find(parent, name, req.pid()) {
             Ok((attr, ttl)) => reply.entry(&ttl, &attr, Generation(0)),
-            Err(e) => reply.error(e),
+            Err(e) => reply.error(counted(e)),
         }
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.turns.begin();
+        let _turn = self.begin(Message::Getattr);
         match self.attributes(ino) {
             Ok(attr) => reply.attr(&TTL, &attr),
-            Err(e) => reply.error(e),
+            Err(e) => reply.error(counted(e)),
         }
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        let _turn = self.turns.begin();
+        let _turn = self.begin(Message::Readlink);
         let at = self.sysfs_at(ino).ok_or(Errno::EINVAL);
         match at.and_then(|(sysfs, path)| sysfs.link(&path).map_err(errno)) {
             Ok(target) => reply.data(target.as_bytes()),
-            Err(e) => reply.error(e),
+            Err(e) => reply.error(counted(e)),
         }
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.turns.begin();
+        let _turn = self.begin(Message::Open);
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
-            return reply.error(Errno::EACCES);
+            return reply.error(counted(Errno::EACCES));
         }
         self.sizes.before_open(ino, &self.turns);
         match self.read_node(ino, req.pid()) {
@@ -309,7 +308,7 @@ impl Filesystem for Adapter {
                 let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
                 reply.opened(self.handles.add(text), flags);
             }
-            Err(e) => reply.error(e),
+            Err(e) => reply.error(counted(e)),
         }
     }
 
@@ -324,7 +323,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = self.turns.begin();
+        let _turn = self.begin(Message::Read);
         self.sizes.note_read(ino, fh, offset, size);
         let render = || {
             let text = self.read_node(ino, req.pid())?;
@@ -333,7 +332,7 @@ impl Filesystem for Adapter {
         };
         match self.handles.get(fh, offset).map_or_else(render, Ok) {
             Ok(text) => reply.data(slice(&text, offset, size)),
-            Err(e) => reply.error(e),
+            Err(e) => reply.error(counted(e)),
         }
     }
 
@@ -347,13 +346,14 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turns.begin();
+        let _turn = self.begin(Message::Release);
         self.handles.remove(fh);
         self.sizes.note_release(ino, fh);
         reply.ok()
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let _turn = self.begin(Message::Other);
         // Kernels before 5.16 ask although nothing is written; told once, they never ask again.
         reply.error(Errno::ENOSYS);
     }
@@ -366,10 +366,10 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let _turn = self.turns.begin();
+        let _turn = self.begin(Message::Readdir);
         let all = match self.list(ino, req.pid()) {
             Ok(all) => all,
-            Err(e) => return reply.error(e),
+            Err(e) => return reply.error(counted(e)),
         };
         let rest = usize::try_from(offset).unwrap_or(usize::MAX);
         for ((ino, kind, name), next) in all.into_iter().zip(1u64..).skip(rest) {
@@ -381,6 +381,7 @@ impl Filesystem for Adapter {
     }
 
     fn access(&self, _req: &Request, _ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let _turn = self.begin(Message::Other);
         if mask.contains(AccessFlags::W_OK) { reply.error(Errno::EACCES) } else { reply.ok() }
     }
 
@@ -395,6 +396,7 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
+        let _turn = self.begin(Message::Other);
         // awk and others ask each file whether it is a terminal.
         reply.error(Errno::ENOTTY);
     }
@@ -408,6 +410,7 @@ impl Filesystem for Adapter {
         _whence: i32,
         reply: ReplyLseek,
     ) {
+        let _turn = self.begin(Message::Other);
         // The kernel looks for data and holes by itself then.
         reply.error(Errno::ENOSYS);
     }
@@ -422,16 +425,19 @@ impl Filesystem for Adapter {
         _flags: PollFlags,
         reply: ReplyPoll,
     ) {
+        let _turn = self.begin(Message::Other);
         // The kernel then answers by itself for ever: a poll that waits for a daemon would keep a
         // machine from suspending.
         reply.error(Errno::ENOSYS);
     }
 
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        let _turn = self.begin(Message::Other);
         reply.error(Errno::ENOSYS);
     }
 
     fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        let _turn = self.begin(Message::Other);
         reply.error(Errno::ENOSYS);
     }
 }

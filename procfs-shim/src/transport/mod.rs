@@ -1,10 +1,12 @@
 //! The only room that names `fuser`.
 
 mod adapter;
+mod counters;
 mod handles;
+mod metrics;
 mod session;
 mod sizes;
 mod sysfs;
 mod tree;
 
-pub use session::{connect, serve, supervise};
+pub use session::{Service, connect, serve, supervise};

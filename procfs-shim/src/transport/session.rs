@@ -1,6 +1,7 @@
 //! Mount, serve, unmount: the connection is held by one process, and served by another.
 
 use std::fs::File;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use daemon::mount::Place;
@@ -10,9 +11,20 @@ use daemon::{
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-use super::adapter::{Adapter, Counters};
+use super::adapter::Adapter;
+use super::counters::COUNTERS;
+use super::metrics;
 use crate::error::StartError;
 use crate::view::Views;
+
+/// How a mount is served.
+#[derive(Debug)]
+pub struct Service {
+    /// Threads that take turns.
+    pub threads: usize,
+    /// Who asks for metrics.
+    pub metrics: Option<UnixListener>,
+}
 
 /// Mounts, or takes over the mount that `resume` tells of.
 ///
@@ -72,7 +84,7 @@ fn unserved(request: &MountRequest, e: Errno) -> StartError {
 /// No worker can be started.
 pub fn supervise(
     connection: &Connection,
-    threads: usize,
+    service: &Service,
     ready: Ready,
     upgrade: &Upgrade,
     views: &mut dyn FnMut(File) -> Result<Views, StartError>,
@@ -84,7 +96,7 @@ pub fn supervise(
     let mut worker = |connection: Connection, ready| {
         let notes = connection.notes().try_clone_to_owned().map_err(failed);
         let views = notes.and_then(|notes| views(notes.into()));
-        match views.and_then(|views| serve(views, connection, threads, ready)) {
+        match views.and_then(|views| serve(views, connection, service, ready)) {
             Ok(()) => 0,
             Err(e) => {
                 log::error!("{e}");
@@ -95,7 +107,7 @@ pub fn supervise(
     daemon::supervise(connection, ready, upgrade, &mut worker).map_err(failed)
 }
 
-/// Serves in this very process until the mount is gone, with `threads` threads that take turns.
+/// Serves in this very process until the mount is gone, with threads that take turns.
 ///
 /// # Preconditions
 /// The process has one thread.
@@ -105,13 +117,22 @@ pub fn supervise(
 pub fn serve(
     views: Views,
     connection: Connection,
-    threads: usize,
+    service: &Service,
     ready: Ready,
 ) -> Result<(), StartError> {
-    let turns = Turns::new(threads);
+    let turns = Turns::new(service.threads);
     let adapter = Adapter::new(views, turns.clone());
+    let views = adapter.views().clone();
+    let clone = |l: &UnixListener| l.try_clone();
+    let listener = service.metrics.as_ref().map(clone).transpose();
+    let listener = listener.map_err(|e| StartError::Failed(format!("serve the metrics: {e}")))?;
     let restorer = adapter.restorer();
-    let started = Box::new(|notifier| {
+    let started = Box::new(move |notifier| {
+        if let Some(listener) = listener {
+            std::thread::Builder::new()
+                .name("metrics".into())
+                .spawn(move || metrics::serve(&listener, &views))?;
+        }
         if let Some(restorer) = restorer {
             std::thread::Builder::new()
                 .name("sizes".into())
@@ -119,14 +140,17 @@ pub fn serve(
         }
         Ok(())
     });
-    let options = ServeOptions { threads, ready, started, statistics: Box::new(statistics) };
+    let options =
+        ServeOptions { threads: service.threads, ready, started, statistics: Box::new(statistics) };
     daemon::serve_connection(adapter, connection, options, Some(&turns))
         .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
 }
 
 fn statistics() {
-    let Counters { opens, fallbacks } = super::adapter::counters();
-    crate::logger::say(&format!(
-        "{opens} files opened, {fallbacks} of them as the machine has them"
+    let (given, stand_ins) = COUNTERS.files();
+    let sum = |counts: &[u64]| counts.iter().sum::<u64>();
+    let (given, stand_ins) = (sum(&given), sum(&stand_ins));
+    daemon::logger::say(&format!(
+        "{given} files opened, {stand_ins} of them as the machine has them"
     ));
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cgroup::{Controller, Hierarchy, Version};
+use crate::cgroup::{Controller, Hierarchy, Tree, Version};
 use crate::error::StartError;
 
 /// Arguments.
@@ -70,7 +70,11 @@ fn controller(tree: &Hierarchy, controller: Controller) -> Finding {
         };
         return Finding { what, is_fine: false, found: "no mounted hierarchy has it".into(), so };
     };
+    let counts_nothing = controller == Controller::Io && !counts_devices(found);
     let so = match controller {
+        Controller::Io if counts_nothing => {
+            "diskstats is empty: since Linux 6.10 v1 counts a device once a limit was set for it in any cgroup (blkio.throttle.read_bps_device), or where BFQ schedules it"
+        }
         Controller::Memory => "meminfo and swaps show its limits and use",
         Controller::Cpu => "cpuinfo, stat and online count quotas",
         Controller::CpuTime => "stat and uptime show the time used",
@@ -83,10 +87,23 @@ fn controller(tree: &Hierarchy, controller: Controller) -> Finding {
     };
     Finding {
         what,
-        is_fine: true,
+        is_fine: !counts_nothing,
         found: format!("cgroup {version} at {}", found.path().display()),
         so,
     }
+}
+
+/// Whether the use of devices is counted: v1's root has seen something, or nobody has used any.
+fn counts_devices(tree: &Tree) -> bool {
+    if tree.version() == Version::V2 {
+        return true;
+    }
+    let read = |name: &str| std::fs::read_to_string(tree.path().join(name)).unwrap_or_default();
+    let last = |text: &str| text.split_ascii_whitespace().last().is_some_and(|n| n != "0");
+    let names = ["blkio.throttle.io_serviced_recursive", "blkio.bfq.io_serviced_recursive"];
+    let is_used = |line: &str| line.split_ascii_whitespace().nth(3).is_some_and(|n| n != "0");
+    let used = std::fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    names.iter().any(|name| last(&read(name))) || !used.lines().any(is_used)
 }
 
 fn pressure(tree: &Hierarchy) -> Finding {

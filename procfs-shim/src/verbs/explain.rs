@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::cgroup::{Controller, Tree, Version};
 use crate::error::StartError;
-use crate::files::{Content, Row, TABLE, formulas};
+use crate::files::formula::Formula;
+use crate::files::{Content, Row, TABLE, fields};
 use crate::host::process::Pid;
 use crate::host::{Host, trace};
 use crate::view::{Rules, Views};
@@ -48,9 +50,12 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, StartError> {
     }
     let failed = |e: crate::error::ReadError| StartError::Failed(format!("explain: {e}"));
     let host = Host::open(Path::new("/")).map_err(failed)?;
-    let views = Views::by_reader(host, super::hierarchy()?, Rules::USUAL, None).map_err(failed)?;
+    let tree = super::hierarchy()?;
+    let version = tree.tree(Controller::Memory).map_or(Version::V2, Tree::version);
+    let views = Views::by_reader(host, tree, Rules::USUAL, None).map_err(failed)?;
     let reader = Pid(args.pid.unwrap_or_else(std::process::id));
-    let explained: Vec<Value> = rows.iter().map(|row| file(&views, row, reader, args)).collect();
+    let explained: Vec<Value> =
+        rows.iter().map(|row| file(&views, version, row, reader, args)).collect();
     let has_fields = |e: &Value| e["fields"].as_array().is_some_and(|f| !f.is_empty());
     if let Some(field) = &args.field
         && !explained.iter().any(has_fields)
@@ -73,8 +78,11 @@ fn is_meant(row: &Row, asked: Option<&str>) -> bool {
     row.path == asked || row.path.strip_suffix(asked).is_some_and(|rest| rest.ends_with('/'))
 }
 
-fn file(views: &Views, row: &Row, reader: Pid, args: &ExplainArgs) -> Value {
-    let (made, reads) = trace::of(|| views.of(reader).and_then(|view| (row.render)(&view)));
+/// What no renderer has told of.
+const UNKNOWN: Formula = Formula::new("the machine", "as it is");
+
+fn file(views: &Views, version: Version, row: &Row, reader: Pid, args: &ExplainArgs) -> Value {
+    let (made, trace) = trace::of(|| views.of(reader).and_then(|view| (row.render)(&view)));
     let (text, told) = match made {
         Ok(Content::Text(text)) => (String::from_utf8_lossy(&text).into_owned(), None),
         Ok(Content::Host) => {
@@ -83,21 +91,22 @@ fn file(views: &Views, row: &Row, reader: Pid, args: &ExplainArgs) -> Value {
         Err(e) => (machine(views, row), Some(e.to_string())),
     };
     let is_meant = |name: &str| args.field.as_deref().is_none_or(|f| f == name);
-    let fields = formulas::split(row.path, &text).into_iter().filter(|(name, _)| is_meant(name));
+    let fields = fields::split(row.path, &text).into_iter().filter(|(name, _)| is_meant(name));
     let field = |(name, value): (&str, &str)| match &told {
         Some(_) => {
             json!({"field": name, "value": value, "source": format!("/{}", row.path), "formula": "the machine's"})
         }
         None => {
-            let of = formulas::of(row.path, name);
-            json!({"field": name, "value": value, "source": of.source, "formula": of.formula})
+            let of = trace.figure(name).unwrap_or(UNKNOWN);
+            let formula = fields::in_words_of(version, of.words);
+            json!({"field": name, "value": value, "source": of.source, "formula": formula})
         }
     };
     json!({
         "file": row.path,
         "pid": reader.0,
         "machine": told,
-        "reads": reads,
+        "reads": trace.reads,
         "fields": fields.map(field).collect::<Vec<_>>(),
     })
 }

@@ -38,7 +38,7 @@ pub enum Verb {
 /// # Errors
 /// What was asked for can't be done.
 pub fn run(verb: &Verb) -> Result<ExitCode, StartError> {
-    crate::logger::start(log::LevelFilter::Warn);
+    crate::start_log(log::LevelFilter::Warn);
     match verb {
         Verb::Inject(args) => inject::inject(args),
         Verb::Reattach(args) => reattach::reattach(args),

@@ -120,6 +120,11 @@ impl Callers {
         Ok(container)
     }
 
+    /// Returns how many containers and readers are known.
+    pub fn count(&self) -> (usize, usize) {
+        (self.containers.len(), self.readers.len())
+    }
+
     /// Returns each container seen so far.
     pub fn containers(&self) -> Vec<Arc<Container>> {
         self.containers.iter().map(|c| c.value().clone()).collect()

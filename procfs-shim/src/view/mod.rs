@@ -157,6 +157,14 @@ impl Views {
         &self.host
     }
 
+    /// Returns how many containers and readers are known.
+    pub fn known_ones(&self) -> (usize, usize) {
+        match &self.whose {
+            Whose::Reader(callers) => callers.count(),
+            Whose::One(..) => (1, 0),
+        }
+    }
+
     /// Whether an error says that the one container that is served has ended: there is nobody left
     /// whom the machine's figures could serve.
     pub fn is_gone(&self, cause: &ReadError) -> bool {
@@ -297,6 +305,19 @@ impl View<'_> {
             Some(group) => group.counts().map(Some),
             None if self.age().is_none() => Ok(None),
             None => Err(ReadError::NotCounted("its use of devices")),
+        }
+    }
+
+    /// Returns what the kernel has allocated for it, by kind; `None` if it is the machine itself.
+    ///
+    /// # Errors
+    /// A file can't be read, or no hierarchy has the controller.
+    pub fn slabs(&self) -> Result<Option<String>, ReadError> {
+        match &self.groups.memory {
+            Some(group) if group.is_whole_machine()? => Ok(None),
+            Some(group) if self.groups.memory_is_own => group.slabs().map(Some),
+            Some(_) => Ok(Some(String::new())),
+            None => self.without(Controller::Memory),
         }
     }
 

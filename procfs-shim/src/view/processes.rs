@@ -72,7 +72,7 @@ impl ProcessSum {
             anon: self.anon,
             active_anon: self.anon.saturating_add(self.shmem),
             file: self.file.saturating_add(self.shmem),
-            mapped: self.file,
+            file_mapped: self.file,
             active_file: self.file,
             shmem: self.shmem,
             ..MemoryStat::default()
