@@ -4,6 +4,10 @@
 mod errors;
 mod escape;
 mod fixture;
+mod image_fixture;
+mod images;
+mod images_hostile;
+mod images_registry;
 mod kill;
 mod limits;
 mod process;

@@ -310,8 +310,10 @@ impl Unpacker {
             let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
             match open_confined(&self.root, &below, flags, 0, Confine::BeneathNoSymlinks) {
                 Ok(dir) => Arc::new(dir),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => return bad("the layer has no such file"),
-                Err(Errno::ELOOP) => return bad("a directory above it is a symlink"),
+                Err(Errno::ENOENT) => return bad("the layer has no such file"),
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    return bad("what is above it is a symlink or a file, and no directory");
+                }
                 Err(e) => return Err(at.fail("open the target of a hard link", e)),
             }
         };
