@@ -180,3 +180,29 @@ fn with_redirects_we_move_lower_directories() {
     require!("with_redirects_we_move_lower_directories", fs.usable());
     directories_move(Union::on(&fs).option("redirect_dir=on"));
 }
+
+/// One of two exchanged names is a directory in which the other object has another name.
+fn a_link_and_its_directory_change_places(with: support::union::Builder) {
+    let mut u = with.layer("f x/b \"content\"\nh o =x/b").mount();
+    // Known by the name in the directory first.
+    assert_eq!(stat(&u.path("x/b")).nlink, 2);
+    assert_eq!(try_rename(&u.path("x"), &u.path("o"), libc::RENAME_EXCHANGE), Ok(()));
+    for _ in 0..2 {
+        u.assert_tree("", "f x \"content\"\nh o/b =x\nd o");
+        u.remount();
+    }
+}
+
+#[test]
+fn a_link_and_its_directory_change_places_in_the_kernel() {
+    let fs = Subject::Kernel(KernelFeatures::All);
+    require!("a_link_and_its_directory_change_places_in_the_kernel", fs.usable());
+    a_link_and_its_directory_change_places(Union::on(&fs));
+}
+
+#[test]
+fn a_link_and_its_directory_change_places_in_ours() {
+    let fs = crate::subjects::ours();
+    require!("a_link_and_its_directory_change_places_in_ours", fs.usable());
+    a_link_and_its_directory_change_places(Union::on(&fs).option("redirect_dir=on"));
+}

@@ -103,6 +103,9 @@ impl Union {
         ensure_upper(&self.core, &parent, Need::Data)?;
         let dir = self.core.upper_dir(&parent)?;
         let standing = resolve::standing(&self.core, &parent, name)?;
+        if standing.seen == Seen::Whiteout {
+            self.core.stack.upper()?.adopt_whiteout(&dir, name)?;
+        }
         Ok(End { parent, dir, name, standing })
     }
 
@@ -118,12 +121,13 @@ impl Union {
         let upper = self.core.stack.upper()?;
         self.prepare_for(moved, &from, &to)?;
         self.prepare_for(other, &to, &from)?;
+        // One may be the directory of the other's first name, which is a hard link then: this asks it.
+        moved.place.write().settle()?;
+        other.place.write().settle()?;
         // In the order of their numbers, as another thread may hold one and want the other.
         let (first, second) = if moved.id < other.id { (moved, other) } else { (other, moved) };
         let mut a = first.place.write();
         let mut b = second.place.write();
-        a.settle()?;
-        b.settle()?;
         upper.rename((&from.dir, from.name), (&to.dir, to.name), libc::RENAME_EXCHANGE)?;
         let (m, o) = if moved.id < other.id { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
         let left = replace_name(m, &from, &to);
