@@ -24,7 +24,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Runs the program with its arguments, its own name first, and returns its exit code: 0, 1 where
-/// something failed, 2 for wrong usage, 3 where `compare` found what `--fail-if-slower` forbids.
+/// something failed, 2 for wrong usage, 3 where `compare` found what `--fail-if-slower` forbids, 130 where a
+/// signal ended a run.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     cli::run(args)
 }

@@ -24,7 +24,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 compare found something slower than allowed.";
+Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 compare found something slower than
+allowed, 130 a signal ended the run (finished rounds are reported).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -64,7 +65,11 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Worker => return crate::worker::run(),
         Command::Reader => return crate::suite::containers::reader(),
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => match run::run(&args) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::from(130),
+            Err(why) => Err(why),
+        },
         Command::Compare(args) => match compare::compare(&args) {
             Ok(false) => Ok(()),
             Ok(true) => return ExitCode::from(3),

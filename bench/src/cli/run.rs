@@ -57,8 +57,8 @@ pub(super) struct RunArgs {
     pub(super) no_costs: bool,
 }
 
-/// Measures as asked.
-pub(super) fn run(args: &RunArgs) -> Result<(), String> {
+/// Measures as asked; returns false if a signal ended it before.
+pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
     let blocks = chosen_blocks(&args.suites)?;
     let dir = std::fs::canonicalize(&args.dir)
         .map_err(|e| format!("--dir {}: {e}: give a directory", args.dir.display()))?;

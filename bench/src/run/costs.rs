@@ -15,17 +15,16 @@ const MESSAGES_BY: &str = "trace event fuse:fuse_request_send, by connection (no
 const SYSCALLS_BY: &str = "trace event raw_syscalls:sys_enter, by the daemon's threads";
 
 impl Run {
-    /// Counts messages and system calls of every block that wants it.
-    pub(super) fn costs(&mut self) -> io::Result<()> {
+    /// Counts messages and system calls of every block that wants it; returns false if an end was
+    /// asked for before.
+    pub(super) fn costs(&mut self) -> io::Result<bool> {
         let tracing = match Tracing::new(&self.stage.path().join("trace")) {
             Ok(tracing) => tracing,
             Err(why) => {
                 let name = "messages and system calls".to_owned();
                 let why = format!("{why}: root may count them");
-                return self
-                    .log
-                    .add(Record::Absent(Absent { name, why }))
-                    .map_err(io::Error::other);
+                self.log.add(Record::Absent(Absent { name, why })).map_err(io::Error::other)?;
+                return Ok(true);
             }
         };
         for block in self.plan.blocks.clone() {
@@ -39,7 +38,7 @@ impl Run {
                 let limit = limit(&self.plan.scale) * 4;
                 let (rows, ended) = turn(&job, identity, limit, Some(&tracing), &mut self.stop)?;
                 if let Ended::Stopped = ended {
-                    return Ok(());
+                    return Ok(false);
                 }
                 for (row, counts) in rows {
                     let Some(counts) = counts else { continue };
@@ -65,6 +64,6 @@ impl Run {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -74,9 +74,11 @@ struct Run {
 
 /// Measures as planned, writes reports to the plan's directory, and prints the table.
 ///
+/// Returns whether it came to its end: false if a signal asked for another.
+///
 /// # Errors
 /// For people: nothing can be measured here.
-pub(crate) fn run(plan: Plan) -> Result<(), String> {
+pub(crate) fn run(plan: Plan) -> Result<bool, String> {
     fn failed(what: &str) -> impl Fn(io::Error) -> String + '_ {
         move |e| format!("{what}: {e}")
     }
@@ -92,8 +94,9 @@ pub(crate) fn run(plan: Plan) -> Result<(), String> {
     let out = run.plan.out.clone();
     crate::suite::containers::remove_left(&run.stage.name());
     drop(run.stage);
-    done.map_err(|e| e.to_string())?;
-    crate::report::write(&out, &run.log.records)
+    let whole = done.map_err(|e| e.to_string())?;
+    crate::report::write(&out, &run.log.records)?;
+    Ok(whole)
 }
 
 /// Gives this process mounts of its own and makes it the parent of what workers leave.
@@ -108,15 +111,11 @@ fn isolate() -> io::Result<()> {
 }
 
 impl Run {
-    fn all(&mut self) -> io::Result<()> {
-        if !self.prepare()? {
-            return Ok(());
+    fn all(&mut self) -> io::Result<bool> {
+        if !self.prepare()? || !self.rounds()? {
+            return Ok(false);
         }
-        let whole = self.rounds()?;
-        if whole && self.plan.costs {
-            self.costs()?;
-        }
-        Ok(())
+        if self.plan.costs { self.costs() } else { Ok(true) }
     }
 
     /// Finds out who can be measured, and makes what the work starts from. Returns whether to go on.

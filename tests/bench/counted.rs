@@ -1,0 +1,97 @@
+//! Counts of messages, beside those of another counter.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use support::privilege::root;
+use support::requests::{Counter, Messages};
+use support::{Scratch, Subject, Union, require};
+
+use super::{UNIONFS, bench_run, out, records, succeed};
+
+/// Files of bench's quick size.
+const FILES: u32 = 100;
+
+#[test]
+fn counts_are_those_of_a_count_by_hand_for_five_operations() {
+    let test = "counts_are_those_of_a_count_by_hand_for_five_operations";
+    require!(test, root());
+    let layer: String = (0..FILES).map(|n| format!("f flat/file-{n:05} \"x\"\n")).collect();
+    let union = Union::on(&Subject::ours(UNIONFS)).layer(&layer).mount();
+    let counter = Counter::new(union.root());
+    require!(test, counter.as_ref().map(drop).map_err(Clone::clone));
+    let counter = counter.expect("checked above");
+    let hand = by_hand(&counter, union.root());
+    let scratch = Scratch::new();
+    succeed(&mut bench_run(&scratch, &["--rounds", "1", "--suite", "ops", "--subject", "unionfs"]));
+    let costs = records(&out(&scratch), "costs");
+    for (case, messages) in hand {
+        let of = costs.iter().find(|c| c["case"] == case);
+        let of = of.unwrap_or_else(|| panic!("no counts for {case}: {costs:?}"));
+        assert!(of["messages_by"].as_str().is_some_and(|by| by.contains("fuse_request_send")));
+        same(case, of, &messages);
+    }
+    let created = costs.iter().find(|c| c["case"] == "create-write-close").expect("counts");
+    let syscalls = created["syscalls"].as_object().expect("system calls by name");
+    assert!(syscalls.contains_key("openat"), "a daemon opens what it creates: {syscalls:?}");
+}
+
+/// Asserts that bench's counts for one operation are those counted by hand, but for what happens once
+/// or (RELEASE) when nobody waits for it.
+#[track_caller]
+fn same(case: &str, costs: &Value, hand: &Messages) {
+    let ops = costs["ops"].as_f64().expect("a number of operations");
+    let theirs = costs["messages"].as_object().expect("messages by name");
+    let names = hand.keys().chain(theirs.keys()).filter(|n| *n != "RELEASE");
+    for name in names {
+        let counted = theirs.get(name).and_then(Value::as_f64).unwrap_or(0.0) / ops;
+        let expected = hand.get(name).copied().unwrap_or(0) as f64 / f64::from(FILES);
+        assert!((counted - expected).abs() < 0.1, "{case}: {name}: {counted} and not {expected}");
+    }
+}
+
+fn by_hand(counter: &Counter, point: &Path) -> Vec<(&'static str, Messages)> {
+    let paths = |dir: &str| -> Vec<PathBuf> {
+        (0..FILES).map(|n| point.join(dir).join(format!("file-{n:05}"))).collect()
+    };
+    let flat = paths("flat");
+    let stat = || {
+        let known = |p: &PathBuf| fs::symlink_metadata(p).is_ok_and(|m| m.len() == 1);
+        assert!(flat.iter().all(known), "stat");
+    };
+    let read = || {
+        for path in &flat {
+            let mut block = [0; 4096];
+            let n = File::open(path).expect("open").read(&mut block).expect("read");
+            assert_eq!(n, 1);
+        }
+    };
+    stat();
+    let stats = counter.count(stat);
+    // The first time reads, the second learns that reading has changed the access time.
+    read();
+    read();
+    let reads = counter.count(read);
+    fs::create_dir(point.join("new")).expect("mkdir");
+    let new = paths("new");
+    let creates = counter.count(|| {
+        for path in &new {
+            File::create(path).expect("create").write_all(&[7; 4096]).expect("write");
+        }
+    });
+    let renames = counter.count(|| {
+        new.iter().for_each(|p| fs::rename(p, p.with_extension("moved")).expect("rename"));
+    });
+    let unlinks = counter.count(|| {
+        new.iter().for_each(|p| fs::remove_file(p.with_extension("moved")).expect("unlink"));
+    });
+    vec![
+        ("stat, warm", stats),
+        ("open-read-close, warm", reads),
+        ("create-write-close", creates),
+        ("rename", renames),
+        ("unlink", unlinks),
+    ]
+}
