@@ -19,6 +19,8 @@ mod matrix;
 mod memory;
 mod metadata;
 mod namespaced;
+mod offline;
+mod offline_fsck;
 mod owners;
 mod rename;
 mod requests;

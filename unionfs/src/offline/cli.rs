@@ -9,7 +9,11 @@ use std::process::ExitCode;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{Change, OfflineError, Result, Stack, Whiteouts, changes, export};
+use super::{
+    Change, Finding, Form, OfflineError, Repair, Result, Stack, Wanted, Whiteouts, changes,
+    convert, export, fsck,
+};
+use crate::layer::marks::Prefix;
 
 /// Look at and mend the layers of a union that is not mounted.
 #[derive(Debug, Parser)]
@@ -28,6 +32,10 @@ enum Command {
     Diff(DiffArgs),
     /// Write what an upper layer changes as a tar archive, such as a layer of an image
     Export(ExportArgs),
+    /// Check an upper layer and its work directory
+    Fsck(FsckArgs),
+    /// Change how a layer says that something is gone, or where its marks are
+    Convert(ConvertArgs),
 }
 
 /// Which layers.
@@ -65,6 +73,56 @@ struct ExportArgs {
     output: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct FsckArgs {
+    #[command(flatten)]
+    layers: Layers,
+    /// The upper's work directory
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// Mend what can be mended without loss (needs --work)
+    #[arg(long)]
+    repair: bool,
+    /// Print a JSON list
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ConvertArgs {
+    /// What deletions become
+    #[arg(long, value_enum, value_name = "FORM", required_unless_present = "marks")]
+    whiteouts: Option<WhiteoutForm>,
+    /// Where marks go
+    #[arg(long, value_enum, value_name = "NAMESPACE")]
+    marks: Option<Namespace>,
+    /// The layer's work directory, if it is an upper: its lock keeps mounts away
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// The layer, which must not be mounted
+    layer: PathBuf,
+}
+
+/// What deletions become.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WhiteoutForm {
+    /// Character devices 0:0
+    Device,
+    /// Empty files with an attribute
+    Attribute,
+    /// Files `.wh.NAME`
+    DotWh,
+}
+
+/// Where marks go.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Namespace {
+    /// trusted.overlay.
+    Trusted,
+    /// user.overlay., as mounts with `userxattr` have it
+    User,
+}
+
 /// How an archive says that something is gone.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Dialect {
@@ -89,6 +147,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         Command::Diff(args) => diff(&args),
         Command::Export(args) => export_to(&args),
+        Command::Fsck(args) => check(&args),
+        Command::Convert(args) => change(&args),
     };
     match outcome {
         Ok(code) => code,
@@ -148,6 +208,58 @@ fn export_to(args: &ExportArgs) -> Result<ExitCode> {
         eprintln!(
             "unionctl: warning: {} sockets were left out: archives can't have them",
             done.sockets
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Exit code of `fsck` where something is wrong still.
+const LEFT: u8 = 3;
+
+fn check(args: &FsckArgs) -> Result<ExitCode> {
+    let lowers = args.layers.lower.clone().unwrap_or_default();
+    let layers =
+        super::Layers { upper: &args.layers.upper, work: args.work.as_deref(), lowers: &lowers };
+    let repair = if args.repair { Repair::Yes } else { Repair::No };
+    let found = fsck(&layers, repair)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        let all: Vec<_> = found.iter().map(finding).collect();
+        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        for f in &found {
+            let mended = if f.mended { " (mended)" } else { "" };
+            writeln!(out, "{} {}: {}{mended}", f.kind.name(), f.path.display(), f.detail)?;
+        }
+    }
+    out.flush()?;
+    let left = found.iter().any(|f| !f.mended);
+    Ok(if left { ExitCode::from(LEFT) } else { ExitCode::SUCCESS })
+}
+
+fn finding(f: &Finding) -> serde_json::Value {
+    let path = f.path.to_string_lossy();
+    serde_json::json!({"kind": f.kind.name(), "path": path, "detail": f.detail, "mended": f.mended})
+}
+
+fn change(args: &ConvertArgs) -> Result<ExitCode> {
+    let form = args.whiteouts.map(|w| match w {
+        WhiteoutForm::Device => Form::Device,
+        WhiteoutForm::Attribute => Form::Attribute,
+        WhiteoutForm::DotWh => Form::DotWh,
+    });
+    let prefix = args.marks.map(|m| match m {
+        Namespace::Trusted => Prefix::Trusted,
+        Namespace::User => Prefix::User,
+    });
+    let done = convert(&args.layer, args.work.as_deref(), Wanted { form, prefix })?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{} whiteouts and {} marks converted", done.whiteouts, done.marks)?;
+    if done.dropped > 0 {
+        eprintln!(
+            "unionctl: warning: {} marks of symlinks and nodes were dropped: they can't have user attributes",
+            done.dropped
         );
     }
     Ok(ExitCode::SUCCESS)

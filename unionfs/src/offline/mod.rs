@@ -7,14 +7,20 @@
 
 mod changes;
 pub mod cli;
+mod convert;
 mod error;
 mod export;
+mod fsck;
+mod links;
+mod lock;
 mod raw;
 mod tar;
 mod view;
 mod walk;
 
 pub use changes::{Change, ChangeKind, changes};
+pub use convert::{Converted, Form, Wanted, convert};
 pub use error::{OfflineError, Result};
 pub use export::{Exported, Whiteouts, export};
+pub use fsck::{Finding, FindingKind, Layers, Repair, fsck};
 pub use walk::Stack;

@@ -16,6 +16,9 @@ use crate::resolve::{self, listing};
 /// Descriptors that are kept at most.
 const DESCRIPTORS: u64 = 1024;
 
+/// Needed to open objects by handle.
+const CAP_DAC_READ_SEARCH: u32 = 2;
+
 /// A union of layers that are only read.
 #[derive(Debug)]
 pub(super) struct View {
@@ -75,5 +78,23 @@ impl View {
     /// Returns the content of a file.
     pub(super) fn data(&self, inode: &Arc<Inode>) -> Result<Arc<OwnedFd>> {
         self.core.reader(inode)
+    }
+
+    /// Whether a layer has the object that an origin handle names; `None` where that can't be found
+    /// out, without the right to look objects up by handle.
+    pub(super) fn knows(&self, origin: &[u8]) -> Option<bool> {
+        let may = sys::process::has_capability(CAP_DAC_READ_SEARCH);
+        may.then(|| crate::inode::index::lower_of(&self.core, origin).is_some())
+    }
+
+    /// Returns the number that users would see of the lower object that an origin handle names.
+    pub(super) fn number(&self, origin: &[u8]) -> Option<u64> {
+        let stat = crate::inode::index::lower_of(&self.core, origin)?;
+        Some(self.core.numbers.of(stat.dev, stat.ino))
+    }
+
+    /// Returns how many links the lower object has that an origin handle names.
+    pub(super) fn lower_links(&self, origin: &[u8]) -> Option<u32> {
+        crate::inode::index::lower_of(&self.core, origin).map(|s| s.nlink)
     }
 }

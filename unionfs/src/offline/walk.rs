@@ -10,6 +10,7 @@ use sys::stat::Stat;
 use sys::{Errno, xattr};
 
 use super::error::{OfflineError, Result};
+use super::links::Tracking;
 use super::raw::{self, Raw, RawDir, join};
 use super::view::View;
 use crate::inode::Inode;
@@ -53,6 +54,8 @@ pub(super) struct Node<'a> {
     pub(super) was: Was,
     /// It hides what lower layers have below it.
     pub(super) opaque: bool,
+    /// What its marks say, for an object of the upper itself.
+    pub(super) marks: Option<&'a Marks>,
 }
 
 /// Who is told what an upper has, directories before what is in them, names in order.
@@ -87,7 +90,14 @@ impl Stack {
         self
     }
 
+    /// Tells a visitor of everything.
     pub(super) fn walk(&self, visitor: &mut impl Visitor) -> Result<()> {
+        let mut tracking = Tracking::new(visitor);
+        self.walk_upper(&mut tracking)?;
+        tracking.finish(self)
+    }
+
+    fn walk_upper(&self, visitor: &mut impl Visitor) -> Result<()> {
         let root = self.upper.root();
         let fail = |e| OfflineError::At("look at", self.upper.path().into(), e);
         let marks = Marks::read(xattr::of(root)).map_err(fail)?;
@@ -106,6 +116,7 @@ impl Stack {
             data: None,
             was: Was::Dir,
             opaque,
+            marks: Some(&marks),
         };
         visitor.object(self, &node)?;
         let dir = Dir {
@@ -119,7 +130,7 @@ impl Stack {
         self.directory(dir, visitor)
     }
 
-    fn is_excluded(&self, path: &[u8]) -> bool {
+    pub(super) fn is_excluded(&self, path: &[u8]) -> bool {
         self.exclude.iter().any(|e| e == path)
     }
 
@@ -186,7 +197,8 @@ impl Stack {
         };
         if !stat.is_dir() {
             let data = if marks.metacopy { merged()? } else { None };
-            let node = Node { path: &path, stat, spot, data, was, opaque: false };
+            let node =
+                Node { path: &path, stat, spot, data, was, opaque: false, marks: Some(marks) };
             return visitor.object(self, &node);
         }
         let fd = raw::enter(&dir.fd, name).map_err(fail("open"))?;
@@ -195,8 +207,15 @@ impl Stack {
         let is_redirected = marks.redirect.is_some() && !marked;
         // What a renamed directory has at its new place hides what was there.
         let opaque = marked || is_redirected || was != Was::Dir;
-        let node =
-            Node { path: &path, stat, spot, data: None, was, opaque: opaque && was == Was::Dir };
+        let node = Node {
+            path: &path,
+            stat,
+            spot,
+            data: None,
+            was,
+            opaque: opaque && was == Was::Dir,
+            marks: Some(marks),
+        };
         visitor.object(self, &node)?;
         let merged = merged()?;
         if is_redirected {
@@ -239,7 +258,8 @@ impl Stack {
             let spot = self.merged.spot(&seen.inode).map_err(fail("find", &path))?;
             let is_dir = seen.stat.is_dir();
             let data = Some(Arc::clone(&seen.inode));
-            let node = Node { path: &path, stat: seen.stat, spot, data, was, opaque: false };
+            let node =
+                Node { path: &path, stat: seen.stat, spot, data, was, opaque: false, marks: None };
             visitor.object(self, &node)?;
             if is_dir {
                 let below = below.filter(|_| was == Was::Dir).map(|b| b.inode);
