@@ -232,6 +232,41 @@ fn we_read_what_fuse_overlayfs_wrote() {
     assert_same("as we read it", &written, &Tree::read(u.root()).text(&show));
 }
 
+/// Each way of making something where a whiteout of the other dialect stands in the upper itself.
+const OVER_WHITEOUTS: &str = "mkdir d; printf f > f; ln other l; mv other r; mkdir m; mv m e";
+
+#[test]
+fn whiteouts_that_somebody_else_put_into_the_upper_are_taken_over() {
+    require!("whiteouts_that_somebody_else_put_into_the_upper_are_taken_over", ours().usable());
+    let lower: String = ["d", "f", "l", "r", "e"].map(|n| format!("f {n} \"low\"\n")).concat();
+    let expected = "d d\nf f \"f\"\nf l \"o\"\nh r =l\nd e";
+    let plain = ["d", "f", "l", "r", "e"].map(|n| format!("f .wh.{n} \"\"\n")).concat();
+    let devices = ["d", "f", "l", "r", "e"].map(|n| format!("c {n} 0:0\n")).concat();
+    let scratch = support::Scratch::new();
+    let script = scratch.path().join("with-dot-whiteouts");
+    let program = ours().program().expect("a program");
+    let text = format!(
+        "#!/bin/sh\nFUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT=1 exec {} \"$@\"\n",
+        program.display()
+    );
+    std::fs::write(&script, text).expect("write a script");
+    chmod(&script, 0o755);
+    for (upper, program) in [(plain, ours()), (devices, Subject::Ours(script))] {
+        let with = Union::on(&program).layer(&lower).upper(&format!("{upper}f other \"o\""));
+        let mut u = with.mount();
+        assert_eq!(list(u.root()), ["other"]);
+        shell(u.root(), OVER_WHITEOUTS);
+        for _ in 0..2 {
+            u.assert_tree("", expected);
+            u.remount();
+        }
+        u.unmount();
+        let mut left = list(&u.upper(""));
+        left.sort();
+        assert_eq!(left, ["d", "e", "f", "l", "r"], "no whiteout is left beside what hides it");
+    }
+}
+
 #[test]
 fn an_unprivileged_kernel_mount_and_we_read_each_other() {
     let peer = Subject::Kernel(KernelFeatures::UserXattr);

@@ -301,6 +301,30 @@ impl UpperLayer {
         }
     }
 
+    /// Makes a whiteout that somebody else put into the layer one of our dialect, before something takes
+    /// its place. Between the steps both hide what is below.
+    pub fn adopt_whiteout(&self, dir: impl AsFd, name: &OsStr) -> Result<()> {
+        let has_object = match sys::stat::stat_at_unsynced(&dir, name) {
+            Ok(_) => true,
+            Err(Errno::ENOENT) => false,
+            Err(e) => return Err(e),
+        };
+        match (self.dialect.whiteouts, has_object) {
+            (Whiteouts::Device { .. }, false) => {
+                self.link_whiteout(&dir, name)?;
+                self.unlink(dir, &marks::dot_wh(name)?)
+            }
+            (Whiteouts::DotWh, true) => {
+                match self.whiteout(&dir, name) {
+                    Err(Errno::EEXIST) => {}
+                    r => r?,
+                }
+                self.unlink(dir, name)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Leaves nothing in the work directory at the end of the mount.
     pub fn finish(&self) {
         match sys::name::unlink(&self.work, OsStr::new(SHARED_WHITEOUT)) {

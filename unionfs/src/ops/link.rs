@@ -35,6 +35,7 @@ impl Union {
                 upper.set_mark(&object, "literal", b"y")?;
             }
             if standing.seen == Seen::Whiteout {
+                upper.adopt_whiteout(&dir, name)?;
                 let temp = upper.temp_name();
                 upper.link(&object, upper.work(), &temp)?;
                 upper.publish(&temp, &dir, name, false, Over::Whiteout)?;

@@ -90,6 +90,9 @@ impl Union {
         let meta = self.dir_meta(&parent, &dir)?;
         let plan = self.plan(caller, name, new, mode, &meta)?;
         let over = if standing.seen == Seen::Whiteout { Over::Whiteout } else { Over::Nothing };
+        if over == Over::Whiteout {
+            upper.adopt_whiteout(&dir, name)?;
+        }
         let (stat, file) = if over == Over::Nothing && self.is_direct(&plan, &meta) {
             make_directly(upper, &dir, name, &plan, mode)?
         } else {
