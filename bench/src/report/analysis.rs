@@ -24,6 +24,8 @@ pub(crate) struct Analysis {
     pub(crate) cases: Vec<Case>,
     /// Counts.
     pub(crate) costs: Vec<Costs>,
+    /// Seconds of one message and its answer: the fastest median of a case that is one message.
+    pub(crate) round_trip: Option<f64>,
     /// Rounds that were finished.
     pub(crate) rounds: u32,
     /// Turns, and how many of them were marked.
@@ -107,6 +109,8 @@ impl Analysis {
             analysis.cases.iter().map(|c| (c.suite.clone(), c.name.clone())).collect();
         let rank = |c: &Costs| order.iter().position(|(s, n)| (s, n) == (&c.suite, &c.case));
         analysis.costs.sort_by_key(|c| rank(c).unwrap_or(order.len()));
+        analysis.round_trip =
+            analysis.costs.iter().filter_map(|c| analysis.single(c)).reduce(f64::min);
         analysis
     }
 
@@ -114,6 +118,23 @@ impl Analysis {
     pub(crate) fn cell(&self, suite: &str, case: &str, subject: &str) -> Option<&Cell> {
         let case = self.cases.iter().find(|c| (c.suite.as_str(), c.name.as_str()) == (suite, case));
         case?.cells.iter().find(|c| c.subject == subject)
+    }
+
+    /// Returns the median time of a case whose every operation is one message.
+    fn single(&self, costs: &Costs) -> Option<f64> {
+        if (each(costs) - 1.0).abs() > 0.05 || costs.ops < 50 {
+            return None;
+        }
+        Some(self.cell(&costs.suite, &costs.case, &costs.subject)?.latency?.p50)
+    }
+
+    /// Returns the time that the messages of one operation take whoever answers them, and whether
+    /// the peer has done all by then.
+    pub(crate) fn floor(&self, costs: &Costs) -> Option<(f64, bool)> {
+        let floor = each(costs) * self.round_trip?;
+        let (peer, _) = self.cell(&costs.suite, &costs.case, &costs.subject)?.peer.clone()?;
+        let peer = self.cell(&costs.suite, &costs.case, &peer)?.value?;
+        Some((floor, floor > peer.median))
     }
 
     /// Returns the suites that have cases, in their order.
@@ -163,6 +184,11 @@ fn cases(rows: &[&Row], subjects: &[SubjectInfo]) -> Vec<Case> {
         })
     };
     order.into_iter().filter_map(case).collect()
+}
+
+/// Returns the messages of one operation.
+fn each(costs: &Costs) -> f64 {
+    costs.messages.values().sum::<u64>() as f64 / costs.ops.max(1) as f64
 }
 
 fn family_of(name: &str) -> Family {

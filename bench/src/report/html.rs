@@ -2,7 +2,7 @@
 
 use super::analysis::{Analysis, Case, Cell};
 use super::svg::{self, Curve, Group, Lane, Look, escaped, ratio_tick};
-use super::text::{amount, digits, parts, times, verdict};
+use super::text::{amount, digits, floor, parts, times, verdict};
 use crate::record::{Costs, Unit};
 
 const STYLE: &str = include_str!("style.css");
@@ -27,7 +27,7 @@ pub(super) fn render(analysis: &Analysis) -> String {
         plots(&mut out, analysis, &cases);
         table(&mut out, &cases);
     }
-    costs(&mut out, &analysis.costs);
+    costs(&mut out, analysis);
     out.push_str("</body>\n</html>\n");
     out
 }
@@ -284,12 +284,14 @@ fn values(out: &mut String, case: &Case, cell: &Cell) {
     }
 }
 
-fn costs(out: &mut String, all: &[Costs]) {
+fn costs(out: &mut String, analysis: &Analysis) {
+    let all: &[Costs] = &analysis.costs;
     let Some(first) = all.first() else { return };
     out.push_str(&format!(
-        "<h2 id=\"messages\">messages and system calls</h2>\n<p class=\"soft\">Exact, of one operation, counted in a pass of its own. Messages: {}. System calls: {}.</p>\n<div class=\"wide\"><table>\n<tr><th>case</th><th>subject</th><th class=\"n\">messages</th><th></th><th class=\"n\">system calls</th><th></th></tr>\n",
+        "<h2 id=\"messages\">messages and system calls</h2>\n<p class=\"soft\">Exact, of one operation, counted in a pass of its own. Messages: {}. System calls: {}. {}</p>\n<div class=\"wide\"><table>\n<tr><th>case</th><th>subject</th><th class=\"n\">messages</th><th></th><th class=\"n\">system calls</th><th></th></tr>\n",
         escaped(&first.messages_by),
-        escaped(&first.syscalls_by)
+        escaped(&first.syscalls_by),
+        round_trip(analysis)
     ));
     let mut last = String::new();
     for costs in all {
@@ -301,11 +303,20 @@ fn costs(out: &mut String, all: &[Costs]) {
             escaped(shown),
             escaped(&costs.subject),
             each(costs.messages.values().sum()),
-            escaped(&parts(&costs.messages, costs.ops)),
+            escaped(&format!("{}{}", parts(&costs.messages, costs.ops), floor(analysis, costs))),
             each(costs.syscalls.values().sum()),
             escaped(&parts(&costs.syscalls, costs.ops))
         ));
         last = name;
     }
     out.push_str("</table></div>\n");
+}
+
+fn round_trip(analysis: &Analysis) -> String {
+    analysis.round_trip.map_or(String::new(), |time| {
+        format!(
+            "One message and its answer take {} here, by the fastest case that is one message: where all messages of an operation together take longer than the peer’s whole work, no daemon can beat it, and the row says so.",
+            amount(time, Unit::Seconds)
+        )
+    })
 }

@@ -1,7 +1,7 @@
 //! Markdown, for issues and READMEs.
 
 use super::analysis::{Analysis, Case, Cell};
-use super::text::{amount, digits, parts, verdict};
+use super::text::{amount, digits, floor, parts, verdict};
 use crate::record::{Costs, Unit};
 
 /// Returns the whole report.
@@ -43,7 +43,7 @@ pub(super) fn render(analysis: &Analysis) -> String {
     if !analysis.costs.is_empty() {
         out.push_str("\n## Messages and system calls for one operation, exact\n\n| case | subject | messages | | system calls | |\n|---|---|---|---|---|---|\n");
         for costs in &analysis.costs {
-            out.push_str(&counts(costs));
+            out.push_str(&counts(costs, &floor(analysis, costs)));
         }
         let first = &analysis.costs[0];
         out.push_str(&format!(
@@ -89,12 +89,12 @@ fn row(case: &Case, cell: &Cell) -> String {
     )
 }
 
-fn counts(costs: &Costs) -> String {
+fn counts(costs: &Costs, floor: &str) -> String {
     let each = |n: u64| n as f64 / costs.ops.max(1) as f64;
     let messages = each(costs.messages.values().sum());
     let syscalls = each(costs.syscalls.values().sum());
     format!(
-        "| {} | {} | {messages:.2} | {} | {syscalls:.2} | {} |\n",
+        "| {} | {} | {messages:.2} | {}{floor} | {syscalls:.2} | {} |\n",
         cell_text(&costs.case),
         costs.subject,
         parts(&costs.messages, costs.ops),

@@ -71,10 +71,16 @@ pub(crate) fn write(dir: &Path, records: &[Record]) -> Result<(), String> {
         let path = dir.join(name);
         fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
     }
-    print!("{}", text::render(&analysis));
-    println!(
-        "\nRecords and reports are in {}: records.jsonl, results.csv, hyperfine.json, report.md, report.html",
+    let mut text = text::render(&analysis);
+    text.push_str(&format!(
+        "\nRecords and reports are in {}: records.jsonl, results.csv, hyperfine.json, report.md, report.html\n",
         dir.display()
-    );
-    Ok(())
+    ));
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever read it has seen enough.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("standard output: {e}"))
+        }
+        _ => Ok(()),
+    }
 }

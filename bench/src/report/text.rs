@@ -26,7 +26,7 @@ pub(super) fn render(analysis: &Analysis) -> String {
         line(
             &mut out,
             &format!(
-                "\n{suite}: medians of {} rounds, {} files\n{:<40}{:>12}  {:<22}{:>12} {:<22}{:>9} {:>9}",
+                "\n{suite}: medians of {} rounds, size {}\n{:<40}{:>12}  {:<22}{:>12} {:<22}{:>9} {:>9}",
                 analysis.rounds,
                 analysis.environment.scale,
                 "",
@@ -48,7 +48,7 @@ pub(super) fn render(analysis: &Analysis) -> String {
     if !analysis.costs.is_empty() {
         line(&mut out, "\nFUSE messages and system calls of the daemon, exact, for one operation");
         for costs in &analysis.costs {
-            line(&mut out, &costs_line(costs));
+            line(&mut out, &format!("{}{}", costs_line(costs), floor(analysis, costs)));
         }
     }
     let (turns, marked) = analysis.turns;
@@ -112,6 +112,17 @@ pub(super) fn costs_line(costs: &Costs) -> String {
             parts(&costs.messages, costs.ops)
         }
     )
+}
+
+/// Says where the messages alone take longer than the peer's whole work: no daemon can beat that.
+pub(super) fn floor(analysis: &Analysis, costs: &Costs) -> String {
+    match analysis.floor(costs) {
+        Some((floor, true)) => {
+            let floor = amount(floor, Unit::Seconds);
+            format!("; can't beat its peer: the messages alone take {floor}")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Returns the counts by name for one operation, the largest first; what happened once isn't told.
