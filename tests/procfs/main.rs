@@ -20,5 +20,6 @@ mod recording;
 mod rootless;
 mod seen;
 mod shim;
+mod soak;
 mod survival;
 mod time;

@@ -90,6 +90,11 @@ impl Shim {
     }
 
 
+    /// Starts it for a test that lasts.
+    pub(crate) fn start_for<A: AsRef<OsStr>>(lasts: Duration, args: &[A]) -> Shim {
+        Shim::start_at(directory(), args, PATIENCE + 2 * lasts)
+    }
+
     /// Starts it below a shared directory.
     pub(crate) fn start_in<A: AsRef<OsStr>>(shared: &SharedDir, args: &[A]) -> Shim {
         let dir = tempfile::tempdir_in(shared.path()).expect("a directory");

@@ -56,7 +56,7 @@ pub(crate) fn reads(done: &AtomicU64, count: u64) {
 
 /// Reads files again and again in many threads while `disturb` runs; a read that fails or doesn't
 /// give a whole file is a panic.
-fn under_readers(shim: &Shim, disturb: impl FnOnce(&AtomicU64)) {
+pub(crate) fn under_readers(shim: &Shim, disturb: impl FnOnce(&AtomicU64)) {
     const FILES: [&str; 5] = [
         "proc/meminfo",
         "proc/stat",

@@ -84,7 +84,7 @@ impl TimeGroup {
             Version::V1 => v1::times(&text),
             Version::V2 => v2::times(&text),
         };
-        times.map_err(ReadError::of(self.file.path()))
+        times.map_err(ReadError::of(&self.file))
     }
 }
 
@@ -119,6 +119,6 @@ impl CpusetGroup {
     /// # Errors
     /// `ENODEV`: the cgroup is gone.
     pub fn cpus(&self) -> Result<CpuList, ReadError> {
-        CpuList::parse(&self.file.text()?).map_err(ReadError::of(self.file.path()))
+        CpuList::parse(&self.file.text()?).map_err(ReadError::of(&self.file))
     }
 }

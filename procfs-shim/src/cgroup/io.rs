@@ -72,11 +72,11 @@ impl IoGroup {
                 let mut table = IoTable::new();
                 for (bytes, operations) in all {
                     let one = parse::blkio(&bytes.text()?, &operations.text()?);
-                    merge(&mut table, one.map_err(ReadError::of(bytes.path()))?);
+                    merge(&mut table, one.map_err(ReadError::of(bytes))?);
                 }
                 Ok(table)
             }
-            Files::V2(file) => parse::io_stat(&file.text()?).map_err(ReadError::of(file.path())),
+            Files::V2(file) => parse::io_stat(&file.text()?).map_err(ReadError::of(file)),
         }
     }
 }

@@ -84,6 +84,9 @@ impl MemoryGroup {
         let mut all = Vec::new();
         let mut leaf_is_root = false;
         for level in levels {
+            if !all.is_empty() && level.is_top()? {
+                continue;
+            }
             if let Some(files) = Files::open(level)? {
                 leaf_is_root |= all.is_empty() && level.is_root();
                 all.push(files);

@@ -11,6 +11,7 @@ mod v2;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::host::held::{self, HeldFile};
@@ -109,7 +110,7 @@ pub struct Hierarchy {
 #[derive(Debug)]
 pub struct Level {
     dir: OwnedFd,
-    path: PathBuf,
+    path: Arc<Path>,
     version: Version,
     is_root: bool,
 }
@@ -190,7 +191,7 @@ impl Tree {
             let is_root = below.as_os_str().is_empty();
             let at = self.at.join(below);
             let dir = held::directory(&at)?;
-            levels.push(Level { dir, path: at, version: self.version, is_root });
+            levels.push(Level { dir, path: at.into(), version: self.version, is_root });
             match below.parent() {
                 Some(parent) if !is_root => below = parent,
                 _ => return Ok(levels),
@@ -214,6 +215,20 @@ impl Level {
     /// Whether this is the root of what is mounted.
     pub fn is_root(&self) -> bool {
         self.is_root
+    }
+
+    /// Whether this is the root of the whole hierarchy, which has no limit and can't be given one; a
+    /// container that has mounted its own part sees that part's.
+    ///
+    /// # Errors
+    /// It can't be looked at.
+    pub fn is_top(&self) -> Result<bool, ReadError> {
+        // cgroups(7): each other cgroup of v2 has `cgroup.type`, and of v1 the top alone an agent.
+        Ok(match self.version {
+            _ if !self.is_root => false,
+            Version::V1 => self.find("release_agent")?.is_some(),
+            Version::V2 => self.find("cgroup.type")?.is_none(),
+        })
     }
 
     /// Version of its hierarchy.

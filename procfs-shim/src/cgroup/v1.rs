@@ -52,8 +52,7 @@ impl MemoryFiles {
 
     pub(super) fn read(&self, swap: Swap) -> Result<MemoryLevel, ReadError> {
         let text = self.stat.text()?;
-        let mut stat =
-            MemoryStat::parse(&text, Version::V1).map_err(ReadError::of(self.stat.path()))?;
+        let mut stat = MemoryStat::parse(&text, Version::V1).map_err(ReadError::of(&self.stat))?;
         // v1 counts the kernel's memory as one sum, and doesn't tell what of it is reclaimable.
         if let Some(kernel) = &self.kernel {
             stat.slab_unreclaimable = number(kernel)?;
@@ -91,7 +90,7 @@ impl QuotaFiles {
         if quota.starts_with('-') {
             return Ok(None);
         }
-        parse::cfs(&quota, &self.period.text()?).map_err(ReadError::of(self.quota.path()))
+        parse::cfs(&quota, &self.period.text()?).map_err(ReadError::of(&self.quota))
     }
 }
 
@@ -117,9 +116,9 @@ pub(super) fn times(text: &str) -> Result<CpuTimes, crate::error::ParseError> {
 }
 
 fn number(file: &HeldFile) -> Result<u64, ReadError> {
-    parse::number(&file.text()?).map_err(ReadError::of(file.path()))
+    parse::number(&file.text()?).map_err(ReadError::of(file))
 }
 
 fn limit(file: &HeldFile) -> Result<Option<u64>, ReadError> {
-    parse::limit(&file.text()?).map_err(ReadError::of(file.path()))
+    parse::limit(&file.text()?).map_err(ReadError::of(file))
 }

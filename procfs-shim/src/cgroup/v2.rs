@@ -43,8 +43,7 @@ impl MemoryFiles {
 
     pub(super) fn read(&self, swap: Swap) -> Result<MemoryLevel, ReadError> {
         let text = self.stat.text()?;
-        let stat =
-            MemoryStat::parse(&text, Version::V2).map_err(ReadError::of(self.stat.path()))?;
+        let stat = MemoryStat::parse(&text, Version::V2).map_err(ReadError::of(&self.stat))?;
         let swap = match swap {
             Swap::Skipped => SwapLevel::default(),
             Swap::Read => {
@@ -68,7 +67,7 @@ impl QuotaFiles {
     }
 
     pub(super) fn quota(&self) -> Result<Option<NanoCpus>, ReadError> {
-        parse::cpu_max(&self.max.text()?).map_err(ReadError::of(self.max.path()))
+        parse::cpu_max(&self.max.text()?).map_err(ReadError::of(&self.max))
     }
 }
 
@@ -86,9 +85,9 @@ pub(super) fn times(text: &str) -> Result<CpuTimes, crate::error::ParseError> {
 }
 
 fn number(file: &HeldFile) -> Result<u64, ReadError> {
-    parse::number(&file.text()?).map_err(ReadError::of(file.path()))
+    parse::number(&file.text()?).map_err(ReadError::of(file))
 }
 
 fn limit(file: &HeldFile) -> Result<Option<u64>, ReadError> {
-    parse::limit(&file.text()?).map_err(ReadError::of(file.path()))
+    parse::limit(&file.text()?).map_err(ReadError::of(file))
 }

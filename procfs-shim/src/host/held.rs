@@ -1,9 +1,11 @@
 //! Files of the kernel that are opened once and read many times from their beginning.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -11,12 +13,14 @@ use nix::sys::stat::Mode;
 
 use crate::error::ReadError;
 
-/// Room for one read of a short text: holds a whole /proc/meminfo, memory.stat or the like. What is
-/// longer is read in several steps, between which another thread may make the kernel write it anew.
-const SHORT: usize = 4 * 1024;
+/// Room for one read: holds the longest text, /proc/stat of 512 processors or more. What is longer is
+/// read in several steps, between which another thread may make the kernel write it anew.
+const ROOM: usize = 256 * 1024;
 
-/// Room for one read of a text that grows with the machine: /proc/stat of 512 processors.
-const LONG: usize = 256 * 1024;
+thread_local! {
+    /// Where a thread reads to; of its memory only as much is used as texts have filled.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; ROOM]);
+}
 
 /// A file of /proc, /sys or a cgroup that stays open. The kernel makes its text anew at each read
 /// from offset 0, and nothing that is mounted over the path later can take its place: a daemon whose
@@ -24,7 +28,9 @@ const LONG: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct HeldFile {
     file: File,
-    path: PathBuf,
+    /// The directory's path, which its files share.
+    base: Arc<Path>,
+    name: Box<str>,
 }
 
 impl HeldFile {
@@ -32,12 +38,11 @@ impl HeldFile {
     ///
     /// # Errors
     /// What `openat(2)` answers.
-    pub fn open_at(dir: impl AsFd, base: &Path, name: &str) -> Result<HeldFile, ReadError> {
-        let path = base.join(name);
+    pub fn open_at(dir: impl AsFd, base: &Arc<Path>, name: &str) -> Result<HeldFile, ReadError> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         match openat(dir, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(HeldFile { file: File::from(fd), path }),
-            Err(e) => Err(ReadError::Io(path, e)),
+            Ok(fd) => Ok(HeldFile { file: File::from(fd), base: base.clone(), name: name.into() }),
+            Err(e) => Err(ReadError::Io(base.join(name), e)),
         }
     }
 
@@ -46,7 +51,11 @@ impl HeldFile {
     ///
     /// # Errors
     /// Any other failure.
-    pub fn find_at(dir: impl AsFd, base: &Path, name: &str) -> Result<Option<HeldFile>, ReadError> {
+    pub fn find_at(
+        dir: impl AsFd,
+        base: &Arc<Path>,
+        name: &str,
+    ) -> Result<Option<HeldFile>, ReadError> {
         match HeldFile::open_at(dir, base, name) {
             Ok(file) => Ok(Some(file)),
             Err(ReadError::Io(_, Errno::ENOENT)) => Ok(None),
@@ -60,15 +69,7 @@ impl HeldFile {
     /// # Errors
     /// `ESRCH`, `ENODEV`: the process or cgroup that the file belongs to is gone.
     pub fn text(&self) -> Result<String, ReadError> {
-        self.read(End::ShortRead, SHORT).map(into_text)
-    }
-
-    /// Reads a text of one record that grows with the machine.
-    ///
-    /// # Errors
-    /// As [`HeldFile::text`].
-    pub fn long_text(&self) -> Result<String, ReadError> {
-        self.read(End::ShortRead, LONG).map(into_text)
+        self.read(End::ShortRead)
     }
 
     /// Reads a text of many records (/proc/cpuinfo, /proc/swaps), of which a read returns as many as
@@ -77,36 +78,51 @@ impl HeldFile {
     /// # Errors
     /// As [`HeldFile::text`].
     pub fn records(&self) -> Result<String, ReadError> {
-        self.read(End::EmptyRead, LONG).map(into_text)
+        self.read(End::EmptyRead)
     }
 
-    fn read(&self, end_is: End, step: usize) -> Result<Vec<u8>, ReadError> {
-        super::trace::note(&self.path);
-        let mut text = vec![0; step];
+    fn read(&self, end_is: End) -> Result<String, ReadError> {
+        super::trace::note(|| self.path());
+        BUFFER.with_borrow_mut(|buffer| {
+            let end = self.fill(buffer, end_is);
+            let text = buffer.get(..end?).unwrap_or_default();
+            // The kernel writes nothing but ASCII in the files read here, save for names of processes.
+            Ok(String::from_utf8_lossy(text).into_owned())
+        })
+    }
+
+    /// Fills the buffer, which grows as it must, from its beginning; returns how far.
+    fn fill(&self, buffer: &mut Vec<u8>, end_is: End) -> Result<usize, ReadError> {
         let mut end = 0;
         loop {
-            let room = text.get_mut(end..).unwrap_or_default();
+            let room = buffer.get_mut(end..).unwrap_or_default();
             let room_len = room.len();
             match self.file.read_at(room, end as u64) {
-                Ok(0) => break,
+                Ok(0) => return Ok(end),
                 Ok(n) => {
                     end += n;
                     if n < room_len && end_is == End::ShortRead {
-                        break;
+                        return Ok(end);
                     }
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(ReadError::Io(self.path.clone(), errno(&e))),
+                Err(e) => return Err(ReadError::Io(self.path(), errno(&e))),
             }
-            text.resize(end + step, 0);
+            if end == buffer.len() {
+                buffer.resize(end + ROOM, 0);
+            }
         }
-        text.truncate(end);
-        Ok(text)
     }
 
     /// The path it was opened by.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> PathBuf {
+        self.base.join(&*self.name)
+    }
+}
+
+impl From<&HeldFile> for PathBuf {
+    fn from(file: &HeldFile) -> PathBuf {
+        file.path()
     }
 }
 
@@ -117,11 +133,6 @@ enum End {
     ShortRead,
     /// By a read of nothing.
     EmptyRead,
-}
-
-/// The kernel writes nothing but ASCII in the files read here, save for names of processes.
-fn into_text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// Opens a directory to look up names in.

@@ -201,11 +201,12 @@ impl Host {
     }
 
     fn within(root: &Path, dirs: Directories) -> Host {
+        let (proc, sys_path) = (root.join("proc").into(), root.join("sys").into());
         let held = |f: HostFile| match f.path().split_once('/') {
-            Some(("proc", name)) => HeldFile::open_at(&dirs.proc, &root.join("proc"), name),
+            Some(("proc", name)) => HeldFile::open_at(&dirs.proc, &proc, name),
             Some(("sys", name)) => {
                 let sys = dirs.sys.as_ref().map_err(Clone::clone)?;
-                HeldFile::open_at(sys, &root.join("sys"), name)
+                HeldFile::open_at(sys, &sys_path, name)
             }
             _ => Err(ReadError::Io(root.join(f.path()), nix::errno::Errno::ENOENT)),
         };
@@ -235,7 +236,6 @@ impl Host {
             | HostFile::Partitions
             | HostFile::Vmstat
             | HostFile::Slabinfo => held.records(),
-            HostFile::Stat => held.long_text(),
             _ => held.text(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -28,7 +29,7 @@ pub struct NamespaceId(pub u64);
 #[derive(Debug)]
 pub struct Processes {
     dir: OwnedFd,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 /// A process: its directory in /proc, which stays this process's even when the number is used again.
@@ -36,7 +37,7 @@ pub struct Processes {
 pub struct Process {
     pid: Pid,
     dir: OwnedFd,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 impl Processes {
@@ -50,7 +51,7 @@ impl Processes {
 
     /// The processes of a `proc` directory that is open already, whose path is `path`.
     pub(super) fn new(dir: OwnedFd, path: &Path) -> Processes {
-        Processes { dir, path: path.to_path_buf() }
+        Processes { dir, path: path.into() }
     }
 
     /// Opens a process or thread.
@@ -73,7 +74,7 @@ impl Processes {
     fn open_entry(&self, pid: Pid, name: String, path: PathBuf) -> Result<Process, ReadError> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match openat(&self.dir, name.as_str(), flags, Mode::empty()) {
-            Ok(dir) => Ok(Process { pid, dir, path }),
+            Ok(dir) => Ok(Process { pid, dir, path: path.into() }),
             Err(e) => Err(ReadError::Io(path, e)),
         }
     }
@@ -84,7 +85,7 @@ impl Processes {
     /// The directory can't be read.
     pub fn list(&self) -> Result<Vec<Pid>, ReadError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fail = |e| ReadError::Io(self.path.clone(), e);
+        let fail = |e| ReadError::Io(self.path.to_path_buf(), e);
         let mut dir = Dir::openat(&self.dir, ".", flags, Mode::empty()).map_err(fail)?;
         let names = dir.iter().filter_map(Result::ok);
         Ok(names.filter_map(|e| e.file_name().to_str().ok()?.parse().ok().map(Pid)).collect())
@@ -134,7 +135,7 @@ impl Process {
     /// The process is gone.
     pub fn stat(&self) -> Result<PidStat, ReadError> {
         let file = self.hold("stat")?;
-        parse::pid_stat(&file.text()?).map_err(ReadError::of(file.path()))
+        parse::pid_stat(&file.text()?).map_err(ReadError::of(&file))
     }
 
     /// Reads /proc/PID/status.
@@ -184,7 +185,7 @@ impl Process {
     /// The process is gone.
     pub fn boottime_offset(&self) -> Result<i128, ReadError> {
         match self.hold("timens_offsets") {
-            Ok(file) => parse::boottime_offset(&file.text()?).map_err(ReadError::of(file.path())),
+            Ok(file) => parse::boottime_offset(&file.text()?).map_err(ReadError::of(&file)),
             Err(ReadError::Io(_, Errno::ENOENT | Errno::EACCES)) => Ok(0),
             Err(e) => Err(e),
         }

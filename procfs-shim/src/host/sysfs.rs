@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
@@ -30,7 +31,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct CpuDirectory {
     dir: OwnedFd,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 impl CpuDirectory {
@@ -43,7 +44,7 @@ impl CpuDirectory {
         let below = CPU_DIRECTORY.trim_start_matches("sys/");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match openat(sys, below, flags, Mode::empty()) {
-            Ok(dir) => Ok(CpuDirectory { dir, path }),
+            Ok(dir) => Ok(CpuDirectory { dir, path: path.into() }),
             Err(e) => Err(ReadError::Io(path, e)),
         }
     }

@@ -2,7 +2,7 @@
 //! `explain`, which lets the renderers work and listens.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How a figure comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +50,12 @@ pub fn of<T>(work: impl FnOnce() -> T) -> (T, Trace) {
 }
 
 /// Notes a read, if somebody wants to know.
-pub(super) fn note(path: &Path) {
+pub(super) fn note(path: impl FnOnce() -> PathBuf) {
     TRACE.with_borrow_mut(|trace| {
-        if let Some(Trace { reads, .. }) = trace
-            && !reads.iter().any(|known| known == path)
-        {
-            reads.push(path.to_path_buf());
+        let Some(Trace { reads, .. }) = trace else { return };
+        let path = path();
+        if !reads.contains(&path) {
+            reads.push(path);
         }
     });
 }
@@ -75,9 +75,9 @@ mod tests {
 
     #[test]
     fn each_file_is_noted_once_while_somebody_wants_to_know() {
-        note(Path::new("/before"));
-        let ((), trace) = of(|| ["/a", "/b", "/a"].iter().for_each(|p| note(Path::new(p))));
-        assert_eq!(trace.reads, [Path::new("/a"), Path::new("/b")]);
+        note(|| "/before".into());
+        let ((), trace) = of(|| ["/a", "/b", "/a"].iter().for_each(|p| note(|| p.into())));
+        assert_eq!(trace.reads, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert!(of(|| ()).1.reads.is_empty());
     }
 
