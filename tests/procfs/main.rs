@@ -2,6 +2,7 @@
 //! containers in real cgroups.
 #![forbid(unsafe_code)]
 
+mod beside;
 mod callers;
 mod cli;
 mod container;
