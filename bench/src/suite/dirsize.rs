@@ -5,7 +5,7 @@ use std::io;
 
 use super::Block;
 use super::fixture::Fixture;
-use super::ops::list;
+use super::ops::readdir;
 use crate::bed::{Bed, Use};
 use crate::subject::Family;
 
@@ -34,7 +34,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
         for curve in ["readdir, first", "readdir, again"] {
             bed.case(&format!("{curve}, {entries} entries"))
                 .at(curve, AXIS, x)
-                .measure(|t| t.op(|| list(&dir)))?;
+                .measure(|t| t.op(|| readdir(&dir)))?;
         }
         if bed.is_union() {
             let curve = "create and unlink";

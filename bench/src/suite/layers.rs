@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::Block;
 use super::fixture::{BOTTOM, Fixture, name};
-use super::ops::list;
+use super::ops::readdir;
 use crate::bed::{Bed, Use};
 use crate::subject::Family;
 
@@ -62,7 +62,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
         let curve = "readdir, first";
         bed.case(&format!("{curve}, {count} layers"))
             .at(curve, AXIS, x)
-            .measure(|t| t.op(|| list(&dir)))?;
+            .measure(|t| t.op(|| readdir(&dir)))?;
     }
     Ok(())
 }
