@@ -17,6 +17,7 @@
 //! | [`mount`] | mounting, the new mount API, `pivot_root` |
 //! | [`process`] | `fork`, `clone3`, pidfds, inherited descriptors |
 //! | [`caps`] | the capability sets of the calling thread |
+//! | [`seccomp`] | filters of system calls, and calls that another process answers |
 //! | [`tty`] | pseudo terminals: unlock, open the other end, size, controlling terminal |
 //! | [`net`] | network interfaces up |
 #![allow(unsafe_code)]
@@ -36,6 +37,7 @@ pub mod name;
 pub mod net;
 pub mod openat;
 pub mod process;
+pub mod seccomp;
 pub mod stat;
 pub mod tty;
 pub mod xattr;
