@@ -105,6 +105,15 @@ impl Error {
         self
     }
 
+    /// Says what else may be done about it.
+    #[must_use]
+    pub(crate) fn or_hint(mut self, what: impl Into<String>) -> Error {
+        let what = what.into();
+        self.hint =
+            Some(self.hint.take().map_or(what.clone(), |before| format!("{before}; {what}")));
+        self
+    }
+
     /// Says what to do about it where the cause is `errno`.
     #[must_use]
     pub(crate) fn hint_if(self, errno: Errno, what: &str) -> Error {

@@ -48,7 +48,7 @@ for_each_user! {
 
     a_name_is_used_once_at_a_time: |host| {
         let mut first = host.command();
-        first.args(["--name", "only", "-i", "--", "sh", "-c", "echo up; cat"]);
+        first.args(["--rm", "--name", "only", "-i", "--", "sh", "-c", "echo up; cat"]);
         let mut first = first
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
@@ -56,11 +56,11 @@ for_each_user! {
             .unwrap();
         let mut up = [0u8; 3];
         std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut up).unwrap();
-        let said = host.fails(125, ["--name", "only", "--", "true"]);
+        let said = host.fails(125, ["--rm", "--name", "only", "--", "true"]);
         assert!(said.contains("only"), "{said}");
         drop(first.stdin.take());
         assert!(first.wait().unwrap().success());
-        host.ok(["--name", "only", "--", "true"]);
+        host.ok(["--rm", "--name", "only", "--", "true"]);
     };
 
     the_doctor_tells_whether_containers_can_run: |host| {

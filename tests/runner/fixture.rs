@@ -86,7 +86,7 @@ impl Host {
         }
         let mut host = Host { who, scratch, before: Traces::none(), _alone: alone };
         // The state directory itself stays.
-        let ready = host.run(["true"]);
+        let ready = host.run(["--", "true"]);
         assert!(ready.status.success(), "the first container: {}", text(&ready.stderr));
         host.before = host.traces();
         host
@@ -132,6 +132,65 @@ impl Host {
         command
     }
 
+    /// Returns another command of the runner, with the state directory of the test.
+    pub(crate) fn verb(&self, verb: &str) -> Command {
+        let mut command = self.bare();
+        command.arg("--state").arg(self.state()).arg(verb);
+        command
+    }
+
+    /// Runs another command of the runner, given as words, which must succeed, and returns what it wrote.
+    #[track_caller]
+    pub(crate) fn does<S: AsRef<OsStr>>(
+        &self,
+        verb: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> String {
+        let out = run(self.verb(verb).args(args));
+        assert!(out.status.success(), "{verb}: {}: {}", out.status, text(&out.stderr));
+        text(&out.stdout)
+    }
+
+    /// Runs another command of the runner, which must fail with this code and one line, and returns
+    /// the line.
+    #[track_caller]
+    pub(crate) fn refuses<S: AsRef<OsStr>>(
+        &self,
+        code: i32,
+        verb: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> String {
+        let out = run(self.verb(verb).args(args));
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{verb}: {said}");
+        let said = said.trim_end();
+        assert!(said.starts_with("runner: ") && !said.contains('\n'), "not one line: {said}");
+        said.to_owned()
+    }
+
+    /// Starts a container in the background that says "up" when it runs, and waits for that.
+    #[track_caller]
+    pub(crate) fn up(&self, name: &str, options: &[&str], script: &str) {
+        let script = format!("echo up; {script}");
+        let mut args = vec!["--detach", "--name", name];
+        args.extend(options);
+        args.extend(["--", "sh", "-c", &script]);
+        self.does("run", args);
+        self.until(|| self.does("logs", [name]).contains("up"));
+    }
+
+    /// Waits until something holds that is about to.
+    #[track_caller]
+    pub(crate) fn until(&self, holds: impl Fn() -> bool) {
+        for _ in 0..3000 {
+            if holds() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("it did not come to hold");
+    }
+
     /// Returns the state directory.
     pub(crate) fn state(&self) -> PathBuf {
         self.scratch.path().join("home/state")
@@ -175,6 +234,13 @@ impl Host {
     /// Asserts that nothing is left of the containers.
     #[track_caller]
     pub(crate) fn assert_clean(&self) {
+        // Supervisors in the background are orphans, which are ours to wait for.
+        for pid in children().difference(&self.before.children) {
+            let pid = nix::unistd::Pid::from_raw(*pid);
+            let flags = Some(nix::sys::wait::WaitPidFlag::WNOHANG);
+            // One that lives is found below.
+            drop(nix::sys::wait::waitpid(pid, flags));
+        }
         let now = self.traces();
         assert_eq!(now.children, self.before.children, "processes");
         assert_eq!(now.mounts, self.before.mounts, "mounts");

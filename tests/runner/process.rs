@@ -81,7 +81,7 @@ for_each_user! {
     };
 
     names_variables_and_directory_are_as_asked: |host| {
-        let out = host.ok(["--name", "first", "--", "sh", "-c", "hostname; cat /etc/hostname"]);
+        let out = host.ok(["--rm", "--name", "first", "--", "sh", "-c", "hostname; cat /etc/hostname"]);
         assert_eq!(out, "first\nfirst\n");
         let out = host.ok(["--hostname", "box", "-e", "A=b c", "-e", "HOME", "-w", "/usr/bin", "--",
                            "sh", "-c", "hostname; echo $A; pwd; getent hosts box | wc -l"]);

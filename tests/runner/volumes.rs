@@ -44,12 +44,12 @@ for_each_user! {
     bad_volumes_are_refused: |host| {
         let rows = [
             ("/no/such/dir:/x", "/no/such/dir"),
-            ("data:/x", "./data"),
+            (".data:/x", "name"),
             ("/tmp:x", "slash"),
             ("/tmp:/", "--rootfs"),
-            ("/tmp:/x:z", "ro and rw"),
+            ("/tmp:/x:q", "ro, rw"),
             ("/tmp:/../x", ".."),
-            ("/tmp", "SRC:DST"),
+            ("/a:/b:ro:x", "SRC:DST"),
         ];
         for (volume, hint) in rows {
             let said = host.fails(125, ["-v", volume, "--", "true"]);

@@ -1,6 +1,10 @@
 //! Limits by cgroup: decide what is possible here, create, join, remove.
 
+mod device;
 mod find;
+pub(crate) mod freezer;
+mod update;
+pub(crate) mod usage;
 mod v1;
 mod v2;
 
@@ -14,7 +18,10 @@ use nix::errno::Errno;
 use crate::error::{Context, Error, Result, best_effort, warn};
 use crate::spec::{self, Limits, Version};
 
+pub(crate) use device::disk;
 pub(crate) use find::Hierarchies;
+pub(crate) use update::update;
+pub(crate) use v1::cpu_list;
 
 /// Prefix of the cgroups that we make.
 const PREFIX: &str = "palimpsest-";
@@ -24,14 +31,61 @@ const RELEASE_TRIES: u32 = 200;
 /// One of the limits of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// `--memory`.
+    /// `--memory` and `--memory-swap`.
     Memory,
+    /// `--memory-reservation`.
+    Reservation,
     /// `--cpus`, as a share of time.
     CpuQuota,
+    /// `--cpu-shares`.
+    CpuShares,
     /// `--cpus`, as a set of CPUs.
     CpuSet,
+    /// `--cpuset-cpus`.
+    ChosenCpus,
+    /// `--cpuset-mems`.
+    ChosenNodes,
     /// `--pids-limit`.
     Pids,
+    /// `--blkio-weight`.
+    IoWeight,
+    /// `--device-read-bps` and its like.
+    IoRates,
+}
+
+impl Limit {
+    /// Returns the option that asks for it.
+    pub(crate) fn option(self) -> &'static str {
+        match self {
+            Limit::Memory => "--memory",
+            Limit::Reservation => "--memory-reservation",
+            Limit::CpuQuota | Limit::CpuSet => "--cpus",
+            Limit::CpuShares => "--cpu-shares",
+            Limit::ChosenCpus => "--cpuset-cpus",
+            Limit::ChosenNodes => "--cpuset-mems",
+            Limit::Pids => "--pids-limit",
+            Limit::IoWeight => "--blkio-weight",
+            Limit::IoRates => "--device-read-bps and its like",
+        }
+    }
+
+    /// Returns the limits that were asked for.
+    fn asked(limits: &Limits) -> Vec<Limit> {
+        let rows = [
+            (Limit::Memory, limits.memory.is_some()),
+            (Limit::Reservation, limits.memory_reservation.is_some()),
+            (Limit::CpuQuota, limits.cpus.is_some()),
+            (Limit::CpuShares, limits.cpu_shares.is_some()),
+            // A quota is shown as a set of CPUs, unless one is asked for.
+            (Limit::CpuSet, limits.cpus.is_some() && limits.cpuset_cpus.is_none()),
+            (Limit::ChosenCpus, limits.cpuset_cpus.is_some()),
+            (Limit::ChosenNodes, limits.cpuset_mems.is_some()),
+            (Limit::Pids, limits.pids.is_some()),
+            (Limit::IoWeight, limits.blkio_weight.is_some()),
+            (Limit::IoRates, !limits.rates.is_empty()),
+        ];
+        rows.into_iter().filter(|(_, asked)| *asked).map(|(limit, _)| limit).collect()
+    }
 }
 
 /// A directory to make in a hierarchy, and what to write there.

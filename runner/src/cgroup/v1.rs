@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use crate::cgroup::find::{Hierarchies, writable};
-use crate::cgroup::{Decision, Group, Leave, Limit, Write, group_name};
-use crate::spec::{Limits, Version};
+use crate::cgroup::{Decision, Group, Leave, Limit, Write, disk, group_name};
+use crate::spec::{DeviceRate, Limits, RateKind, Version};
 
 /// Length of the span in which a share of CPU time is given, in microseconds: the kernel's default.
 pub(super) const PERIOD_US: u64 = 100_000;
 
 /// Controllers, in the order in which they are joined. `cpuacct` limits nothing, but counts what
-/// the container's own /proc/stat shows.
-const CONTROLLERS: [&str; 5] = ["memory", "cpu", "cpuacct", "cpuset", "pids"];
+/// the container's own /proc/stat shows; `freezer` pauses.
+const CONTROLLERS: [&str; 7] = ["memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "freezer"];
 
 /// Adds the groups that hierarchies of v1 can hold, and returns the limits that they can't.
 pub(super) fn decide(
@@ -21,11 +21,10 @@ pub(super) fn decide(
     limits: &Limits,
     decision: &mut Decision,
 ) -> Vec<Limit> {
-    let mut wanted = wanted(limits);
+    let mut wanted = Limit::asked(limits);
     for controller in CONTROLLERS {
         let Some(dir) = found.v1_dir(controller).filter(|d| writable(d)) else { continue };
-        // A child of a cpuset takes no process before it is filled in.
-        if controller == "cpuset" && limits.cpus.is_none() {
+        if !is_needed(controller, limits, found) {
             continue;
         }
         let Some(writes) = writes(controller, dir, id, limits) else { continue };
@@ -46,55 +45,106 @@ pub(super) fn decide(
     wanted
 }
 
-/// Returns the limits that were asked for.
-pub(super) fn wanted(limits: &Limits) -> Vec<Limit> {
-    let mut all = Vec::new();
-    if limits.memory.is_some() {
-        all.push(Limit::Memory);
+/// Whether a container with these limits has a use for a controller. Each one costs time at the start.
+fn is_needed(controller: &str, limits: &Limits, found: &Hierarchies) -> bool {
+    match controller {
+        // A child of a cpuset takes no process before it is filled in.
+        "cpuset" => {
+            limits.cpus.is_some() || limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some()
+        }
+        "blkio" => limits.blkio_weight.is_some() || !limits.rates.is_empty(),
+        // A cgroup of v2 can be frozen without a controller.
+        "freezer" => !found.v2.as_ref().is_some_and(|(_, own)| writable(own)),
+        _ => true,
     }
-    if limits.cpus.is_some() {
-        all.extend([Limit::CpuQuota, Limit::CpuSet]);
-    }
-    if limits.pids.is_some() {
-        all.push(Limit::Pids);
-    }
-    all
 }
 
 /// Returns what to write for one controller, or `None` where its parent can't be read.
-fn writes(controller: &str, dir: &Path, id: &str, limits: &Limits) -> Option<Vec<Write>> {
+pub(super) fn writes(
+    controller: &str,
+    dir: &Path,
+    id: &str,
+    limits: &Limits,
+) -> Option<Vec<Write>> {
     let one = |file, value: String, limit| Write { file, value, limit };
-    Some(match controller {
-        "memory" => match limits.memory {
-            Some(bytes) => vec![
-                one("memory.limit_in_bytes", bytes.to_string(), Some(Limit::Memory)),
-                // Memory and swap together: a limit that swap can't soften.
-                one("memory.memsw.limit_in_bytes", bytes.to_string(), None),
-            ],
-            None => Vec::new(),
-        },
-        "cpu" => match limits.cpus {
-            Some(m) => vec![
-                one("cpu.cfs_period_us", PERIOD_US.to_string(), None),
-                one("cpu.cfs_quota_us", (m * PERIOD_US / 1000).to_string(), Some(Limit::CpuQuota)),
-            ],
-            None => Vec::new(),
-        },
+    let mut all = Vec::new();
+    match controller {
+        "memory" => {
+            if let Some(bytes) = limits.memory {
+                all.push(one("memory.limit_in_bytes", bytes.to_string(), Some(Limit::Memory)));
+                let both = limits.swap().map_or(-1, |s| (bytes + s).min(i64::MAX as u64) as i64);
+                // A kernel may not count swap.
+                all.push(one("memory.memsw.limit_in_bytes", both.to_string(), None));
+            }
+            if let Some(bytes) = limits.memory_reservation {
+                let limit = Some(Limit::Reservation);
+                all.push(one("memory.soft_limit_in_bytes", bytes.to_string(), limit));
+            }
+        }
+        "cpu" => {
+            if let Some(m) = limits.cpus {
+                let quota = (m * PERIOD_US / 1000).to_string();
+                all.push(one("cpu.cfs_period_us", PERIOD_US.to_string(), None));
+                all.push(one("cpu.cfs_quota_us", quota, Some(Limit::CpuQuota)));
+            }
+            if let Some(shares) = limits.cpu_shares {
+                all.push(one("cpu.shares", shares.to_string(), Some(Limit::CpuShares)));
+            }
+        }
         "cpuset" => {
             let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
-            let cpus = pick(&read("cpuset.effective_cpus").or(read("cpuset.cpus"))?, id, limits)?;
-            let mems = read("cpuset.effective_mems").or(read("cpuset.mems"))?;
-            vec![
-                one("cpuset.mems", mems.trim().to_owned(), Some(Limit::CpuSet)),
-                one("cpuset.cpus", cpus, Some(Limit::CpuSet)),
-            ]
+            let (cpus, limit) = match &limits.cpuset_cpus {
+                Some(list) => (list.clone(), Limit::ChosenCpus),
+                None => {
+                    let there = read("cpuset.effective_cpus").or(read("cpuset.cpus"))?;
+                    let chosen = pick(&there, id, limits);
+                    (chosen.unwrap_or(there.trim().to_owned()), Limit::CpuSet)
+                }
+            };
+            let mems = match &limits.cpuset_mems {
+                Some(list) => list.clone(),
+                None => read("cpuset.effective_mems").or(read("cpuset.mems"))?.trim().to_owned(),
+            };
+            all.push(one(
+                "cpuset.mems",
+                mems,
+                Some(limits.cpuset_mems.as_ref().map_or(limit, |_| Limit::ChosenNodes)),
+            ));
+            all.push(one("cpuset.cpus", cpus, Some(limit)));
         }
-        "pids" => match limits.pids {
-            Some(n) => vec![one("pids.max", n.to_string(), Some(Limit::Pids))],
-            None => Vec::new(),
-        },
-        _ => Vec::new(),
-    })
+        "pids" => {
+            if let Some(n) = limits.pids {
+                all.push(one("pids.max", n.to_string(), Some(Limit::Pids)));
+            }
+        }
+        "blkio" => all.extend(io(dir, limits)),
+        _ => {}
+    }
+    Some(all)
+}
+
+fn io(dir: &Path, limits: &Limits) -> Vec<Write> {
+    let mut all = Vec::new();
+    if let Some(weight) = limits.blkio_weight {
+        // Which file there is depends on the scheduler.
+        let names = ["blkio.bfq.weight", "blkio.weight"];
+        let file = names.into_iter().find(|n| dir.join(n).exists()).unwrap_or("blkio.weight");
+        all.push(Write { file, value: weight.to_string(), limit: Some(Limit::IoWeight) });
+    }
+    for DeviceRate { device, rate } in &limits.rates {
+        let file = match rate.kind {
+            RateKind::ReadBytes => "blkio.throttle.read_bps_device",
+            RateKind::WriteBytes => "blkio.throttle.write_bps_device",
+            RateKind::ReadRequests => "blkio.throttle.read_iops_device",
+            RateKind::WriteRequests => "blkio.throttle.write_iops_device",
+        };
+        // That it is a device was found when it was asked for.
+        if let Ok((major, minor)) = disk(device) {
+            let value = format!("{major}:{minor} {}", rate.value);
+            all.push(Write { file, value, limit: Some(Limit::IoRates) });
+        }
+    }
+    all
 }
 
 /// Chooses as many CPUs of the list as the quota needs; containers of different names start at

@@ -7,8 +7,8 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::cgroup::find::{Hierarchies, writable};
 use crate::cgroup::v1::{PERIOD_US, pick};
-use crate::cgroup::{Decision, Group, Leave, Limit, Write, group_name};
-use crate::spec::{Limits, Version};
+use crate::cgroup::{Decision, Group, Leave, Limit, Write, disk, group_name};
+use crate::spec::{DeviceRate, Limits, RateKind, Version};
 
 /// Adds a group of the unified hierarchy that holds what of `wanted` it can, and takes that out of
 /// the list.
@@ -20,17 +20,17 @@ pub(super) fn decide(
     decision: &mut Decision,
 ) {
     let Some((top, own)) = &found.v2 else { return };
-    // On a host where v1 holds everything, a group here has nothing to do.
-    if wanted.is_empty() && !decision.groups.is_empty() {
-        return;
-    }
+    // Also where v1 holds all limits: a cgroup of v2 needs no controller to pause its processes.
     let mut needed: Vec<&'static str> = wanted.iter().map(|l| controller(*l)).collect();
     needed.dedup();
-    let Some((parent, leave)) = parent(top, own, &needed) else { return };
+    let Some((parent, leave)) = parent(top, own, &needed).or_else(|| parent(top, own, &[])) else {
+        return;
+    };
     let words = |file: &str| fs::read_to_string(parent.join(file)).unwrap_or_default();
     let (there, on) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
     let has = |list: &str, name: &str| list.split_whitespace().any(|c| c == name);
-    needed.retain(|c| has(&there, c));
+    let can = leave == Leave::Move || can_enable(parent, &needed).is_some();
+    needed.retain(|c| has(&there, c) && (can || has(&on, c)));
     wanted.retain(|l| !needed.contains(&controller(*l)));
     let writes = writes(parent, id, limits, &needed);
     needed.retain(|c| !has(&on, c));
@@ -42,10 +42,11 @@ pub(super) fn decide(
 /// Returns the controller that holds a limit.
 fn controller(limit: Limit) -> &'static str {
     match limit {
-        Limit::Memory => "memory",
-        Limit::CpuQuota => "cpu",
-        Limit::CpuSet => "cpuset",
+        Limit::Memory | Limit::Reservation => "memory",
+        Limit::CpuQuota | Limit::CpuShares => "cpu",
+        Limit::CpuSet | Limit::ChosenCpus | Limit::ChosenNodes => "cpuset",
         Limit::Pids => "pids",
+        Limit::IoWeight | Limit::IoRates => "io",
     }
 }
 
@@ -88,28 +89,74 @@ fn can_enable(dir: &Path, needed: &[&str]) -> Option<Leave> {
     }
 }
 
-fn writes(parent: &Path, id: &str, limits: &Limits, on: &[&str]) -> Vec<Write> {
+pub(super) fn writes(parent: &Path, id: &str, limits: &Limits, on: &[&str]) -> Vec<Write> {
     let one = |file, value: String, limit| Write { file, value, limit };
     let mut all = Vec::new();
-    if let Some(bytes) = limits.memory.filter(|_| on.contains(&"memory")) {
-        all.push(one("memory.max", bytes.to_string(), Some(Limit::Memory)));
-        // A limit that swap can't soften.
-        all.push(one("memory.swap.max", "0".to_owned(), None));
+    if on.contains(&"memory") {
+        if let Some(bytes) = limits.memory {
+            all.push(one("memory.max", bytes.to_string(), Some(Limit::Memory)));
+            let swap = limits.swap().map_or("max".to_owned(), |s| s.to_string());
+            all.push(one("memory.swap.max", swap, None));
+        }
+        if let Some(bytes) = limits.memory_reservation {
+            all.push(one("memory.low", bytes.to_string(), Some(Limit::Reservation)));
+        }
     }
-    if let Some(m) = limits.cpus.filter(|_| on.contains(&"cpu")) {
-        let value = format!("{} {PERIOD_US}", m * PERIOD_US / 1000);
-        all.push(one("cpu.max", value, Some(Limit::CpuQuota)));
+    if on.contains(&"cpu") {
+        if let Some(m) = limits.cpus {
+            let value = format!("{} {PERIOD_US}", m * PERIOD_US / 1000);
+            all.push(one("cpu.max", value, Some(Limit::CpuQuota)));
+        }
+        if let Some(shares) = limits.cpu_shares {
+            all.push(one("cpu.weight", weight(shares).to_string(), Some(Limit::CpuShares)));
+        }
     }
-    if on.contains(&"cpuset")
-        && let Ok(cpus) = fs::read_to_string(parent.join("cpuset.cpus.effective"))
-        && let Some(cpus) = pick(&cpus, id, limits)
-    {
-        all.push(one("cpuset.cpus", cpus, Some(Limit::CpuSet)));
+    if on.contains(&"cpuset") {
+        if let Some(list) = &limits.cpuset_cpus {
+            all.push(one("cpuset.cpus", list.clone(), Some(Limit::ChosenCpus)));
+        } else if let Ok(cpus) = fs::read_to_string(parent.join("cpuset.cpus.effective"))
+            && let Some(cpus) = pick(&cpus, id, limits)
+        {
+            all.push(one("cpuset.cpus", cpus, Some(Limit::CpuSet)));
+        }
+        if let Some(list) = &limits.cpuset_mems {
+            all.push(one("cpuset.mems", list.clone(), Some(Limit::ChosenNodes)));
+        }
     }
     if let Some(n) = limits.pids.filter(|_| on.contains(&"pids")) {
         all.push(one("pids.max", n.to_string(), Some(Limit::Pids)));
     }
+    if on.contains(&"io") {
+        all.extend(io(limits));
+    }
     all
+}
+
+fn io(limits: &Limits) -> Vec<Write> {
+    let mut all = Vec::new();
+    if let Some(weight) = limits.blkio_weight {
+        let value = format!("default {weight}");
+        all.push(Write { file: "io.weight", value, limit: Some(Limit::IoWeight) });
+    }
+    for DeviceRate { device, rate } in &limits.rates {
+        let key = match rate.kind {
+            RateKind::ReadBytes => "rbps",
+            RateKind::WriteBytes => "wbps",
+            RateKind::ReadRequests => "riops",
+            RateKind::WriteRequests => "wiops",
+        };
+        // That it is a device was found when it was asked for.
+        if let Ok((major, minor)) = disk(device) {
+            let value = format!("{major}:{minor} {key}={}", rate.value);
+            all.push(Write { file: "io.max", value, limit: Some(Limit::IoRates) });
+        }
+    }
+    all
+}
+
+/// Returns the weight of v2 (1 … 10000) for shares of v1 (2 … 262144), as the runtimes agree on it.
+fn weight(shares: u64) -> u64 {
+    1 + shares.clamp(2, 262_144).saturating_sub(2) * 9999 / 262_142
 }
 
 #[cfg(test)]
@@ -132,9 +179,10 @@ mod tests {
             v1: Vec::new(),
             v2: Some((dir.path().to_path_buf(), dir.path().to_path_buf())),
         };
-        let limits = Limits { memory: Some(1 << 20), cpus: Some(1500), pids: Some(9) };
+        let limits =
+            Limits { memory: Some(1 << 20), cpus: Some(1500), pids: Some(9), ..Limits::default() };
         let mut decision = Decision::default();
-        let mut wanted = crate::cgroup::v1::wanted(&limits);
+        let mut wanted = Limit::asked(&limits);
         decide(&found, "x", &limits, &mut wanted, &mut decision);
         (decision, wanted)
     }
@@ -154,6 +202,11 @@ mod tests {
     }
 
     #[test]
+    fn shares_become_weights() {
+        assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
+    }
+
+    #[test]
     fn a_delegated_cgroup_that_is_ours_alone_is_left_first() {
         let (d, missing) = decided("", &format!("{}\n", std::process::id()), false);
         assert!(missing.is_empty());
@@ -163,7 +216,8 @@ mod tests {
     #[test]
     fn a_cgroup_that_others_live_in_holds_no_limit() {
         let (d, missing) = decided("", "1\n2\n", false);
-        assert!(d.groups.is_empty());
+        // It can pause, still.
+        assert!(d.groups.iter().all(|g| g.writes.is_empty() && g.enable.is_empty()));
         assert_eq!(missing.len(), 4);
     }
 }

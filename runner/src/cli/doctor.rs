@@ -129,7 +129,8 @@ fn proc(identity: &Identity) -> Finding {
 
 /// Asks what would become of each limit.
 fn limits() -> Vec<Finding> {
-    let asked = Limits { memory: Some(1 << 28), cpus: Some(1000), pids: Some(100) };
+    let asked =
+        Limits { memory: Some(1 << 28), cpus: Some(1000), pids: Some(100), ..Limits::default() };
     let decision = cgroup::decide(&Hierarchies::detect(), "doctor", &asked);
     let why = |limit| decision.missing.iter().find(|(l, _)| *l == limit).map(|(_, why)| why);
     let one = |subject, limit, lost: &str| match why(limit) {

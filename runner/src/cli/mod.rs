@@ -1,21 +1,32 @@
 //! What the user typed: the commands, their help and their exit codes.
 
+mod container;
+mod describe;
 mod doctor;
-mod format;
+mod exec;
+pub(crate) mod format;
 mod image;
+mod logs;
+mod make;
+mod ps;
+mod rm;
 mod run;
+mod shell;
+mod start;
+mod stop;
+mod top;
+mod update;
 pub(crate) mod values;
+mod volume;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::{Context, Exit, Result, say};
-
-pub(crate) use run::RunArgs;
+use crate::error::{Context, Error, Exit, Result, say};
 
 /// Run a process in a container: a layered root, honest limits, an honest /proc.
 #[derive(Debug, Parser)]
@@ -38,32 +49,101 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a program in a new container
-    Run(Box<RunArgs>),
+    Run(Box<run::RunArgs>),
+    Create(Box<run::CreateArgs>),
+    Start(start::StartArgs),
+    Restart(start::RestartArgs),
+    Attach(start::AttachArgs),
+    #[command(alias = "list", alias = "ls")]
+    Ps(ps::PsArgs),
+    Exec(exec::ExecArgs),
+    Logs(logs::LogsArgs),
+    Stop(stop::StopArgs),
+    Kill(stop::KillArgs),
+    Wait(stop::WaitArgs),
+    Pause(stop::PauseArgs),
+    /// Let paused containers go on
+    #[command(visible_alias = "resume")]
+    Unpause(stop::PauseArgs),
+    #[command(alias = "remove")]
+    Rm(rm::RmArgs),
+    Prune(rm::PruneArgs),
+    Inspect(ps::InspectArgs),
+    Top(top::TopArgs),
+    Stats(top::StatsArgs),
+    Update(update::UpdateArgs),
+    Volume(volume::VolumeArgs),
     /// Say what this host offers to containers, what it lacks, and what then happens
     Doctor,
+    Completion(shell::CompletionArgs),
+    #[command(hide = true)]
+    Man(shell::ManArgs),
     #[command(flatten)]
     Image(image::Verb),
 }
 
 /// Runs the command line and returns its exit code.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let mut cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(e) => return explain(&e),
     };
-    let state = cli.state.as_deref();
-    let outcome = match cli.command {
-        Command::Run(args) => run::run(*args, state),
-        Command::Doctor => doctor::doctor(state),
-        Command::Image(verb) => image::run(verb, state),
+    let told = match &mut cli.command {
+        Command::Run(run) => run.container.tell_words(&args),
+        Command::Create(create) => create.container.tell_words(&args),
+        _ => Ok(()),
     };
-    match outcome {
+    match told.and_then(|()| dispatch(cli.command, cli.state.as_deref())) {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             say(&e);
             ExitCode::from(e.exit() as u8)
         }
+    }
+}
+
+fn dispatch(command: Command, state: Option<&Path>) -> Result<u8> {
+    match command {
+        Command::Run(args) => run::run(*args, state),
+        Command::Create(args) => run::create(*args, state),
+        Command::Start(args) => start::start(args, state),
+        Command::Restart(args) => start::restart(args, state),
+        Command::Attach(args) => start::attach(args, state),
+        Command::Ps(args) => ps::ps(args, state),
+        Command::Exec(args) => exec::exec(args, state),
+        Command::Logs(args) => logs::logs(args, state),
+        Command::Stop(args) => stop::stop(args, state),
+        Command::Kill(args) => stop::kill(args, state),
+        Command::Wait(args) => stop::wait(args, state),
+        Command::Pause(args) => stop::pause(args, state),
+        Command::Unpause(args) => stop::unpause(args, state),
+        Command::Rm(args) => rm::rm(args, state),
+        Command::Prune(args) => rm::prune(args, state),
+        Command::Inspect(args) => ps::inspect(args, state),
+        Command::Top(args) => top::top(args, state),
+        Command::Stats(args) => top::stats(args, state),
+        Command::Update(args) => update::update(args, state),
+        Command::Volume(args) => volume::volume(args, state),
+        Command::Doctor => doctor::doctor(state),
+        Command::Image(verb) => image::run(verb, state),
+        Command::Completion(args) => shell::completion(&args),
+        Command::Man(args) => shell::man(&args),
+    }
+}
+
+/// Does something for each of several containers; all are tried, and the code says whether one failed.
+fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> Result<u8> {
+    let mut first: Option<Error> = None;
+    for name in names {
+        if let Err(e) = work(name)
+            && let Some(another) = first.replace(e)
+        {
+            say(&another);
+        }
+    }
+    match first {
+        Some(e) => Err(e),
+        None => Ok(0),
     }
 }
 

@@ -1,116 +1,60 @@
-//! `runner run`: its options, and what it does with them.
+//! `runner run` and `runner create`.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use crate::cli::print;
-use crate::cli::values::{self, EnvArg};
-use crate::error::{Error, Result, warn};
-use crate::launch::{self, Strict};
-use crate::plan::{self, ProcessRequest, Request, RootRequest, Trace};
-use crate::spec::{Access, Driver, First, Limits, Net, Stdin, Terminal, User, Volume};
+use crate::cli::container::ContainerArgs;
+use crate::cli::{make, print};
+use crate::error::{Context, Error, Result, best_effort, warn};
+use crate::launch::{self, Launch, Started};
+use crate::plan::{self, Trace, Which};
+use crate::spec::{Audience, Strict};
+use crate::store::{Container, Entry, Keep, Record, State, Store, Volumes};
 
 /// Run a program in a new container.
 ///
-/// Without --rootfs or --layers the root is the host's own `/`, seen through a throw-away layer: try
-/// anything, nothing on the host changes. File systems mounted below a layer are not part of it; use
-/// -v to bring a directory in.
+/// `run IMAGE` runs what the image names; `run -- COMMAND` runs a command on the host's own `/`, seen
+/// through a throw-away layer: try anything, nothing on the host changes. File systems mounted below a
+/// layer are not part of it; use -v to bring a directory in.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = AFTER)]
 pub(crate) struct RunArgs {
-    /// Limit memory to SIZE bytes (suffix k, M, G)
-    #[arg(short, long, value_name = "SIZE", value_parser = values::size, help_heading = "Limits")]
-    pub(crate) memory: Option<u64>,
-    /// Limit CPU time to N processors' worth (0.5, 2, ...)
-    #[arg(long, value_name = "N", value_parser = values::cpus, help_heading = "Limits")]
-    pub(crate) cpus: Option<u64>,
-    /// Limit the number of processes and threads
-    #[arg(long, value_name = "N", value_parser = values::pids, help_heading = "Limits")]
-    pub(crate) pids_limit: Option<u64>,
-    /// Fail where a limit or an isolation is not possible here, instead of warning
-    #[arg(long, help_heading = "Limits")]
-    pub(crate) strict: bool,
-
-    /// Use DIR as the root; it is only read, changes go to the upper layer
-    #[arg(long, value_name = "DIR", conflicts_with = "layers", help_heading = "Root")]
-    pub(crate) rootfs: Option<PathBuf>,
-    /// Merge these directories into the root, the topmost first (`\:` is a colon in a name)
-    #[arg(long, value_name = "DIR:DIR...", help_heading = "Root",
-          value_parser = OsStringValueParser::new().try_map(|s| values::layers(&s)))]
-    pub(crate) layers: Option<std::vec::Vec<OsString>>,
-    /// Keep the changes in DIR (without: they are thrown away at the end)
-    #[arg(long, value_name = "DIR", help_heading = "Root")]
-    pub(crate) upper: Option<PathBuf>,
-    /// Which file system merges the layers
-    #[arg(long, value_name = "DRIVER", default_value = "unionfs", help_heading = "Root")]
-    pub(crate) driver: Driver,
-    /// Make the root read-only; volumes and /dev/shm stay as they are
-    #[arg(long, help_heading = "Root")]
-    pub(crate) read_only: bool,
-    /// Show the host's SRC at DST; may be repeated
-    #[arg(short, long = "volume", value_name = "SRC:DST[:ro]", help_heading = "Root",
-          value_parser = OsStringValueParser::new().try_map(|s| values::volume(&s)))]
-    pub(crate) volumes: Vec<Volume>,
-    /// Throw the changes away at the end, which is the default: refused with --upper
+    /// Return as soon as the program runs, and print the container's id
+    #[arg(short, long, help_heading = "Program")]
+    detach: bool,
+    /// Remove the container when its program has ended: the default for a command on directories that
+    /// is neither detached nor named
     #[arg(long, conflicts_with = "upper", help_heading = "Root")]
-    pub(crate) rm: bool,
-
-    /// Name of the container, while it runs [default: 12 random hex digits]
-    #[arg(long, value_parser = values::name, help_heading = "Identity")]
-    pub(crate) name: Option<String>,
-    /// Host name inside [default: the container's name]
-    #[arg(long, value_parser = values::hostname, help_heading = "Identity")]
-    pub(crate) hostname: Option<String>,
-    /// Run as this user of the container, by name or number
-    #[arg(short, long, value_name = "USER[:GROUP]", value_parser = values::user,
-          default_value = "0:0", help_heading = "Identity")]
-    pub(crate) user: User,
-    /// Network: `none` has a loopback interface only, `host` is the host's
-    #[arg(long, value_name = "MODE", default_value = "none", help_heading = "Identity")]
-    pub(crate) net: Net,
-
-    /// Set a variable; without a value, pass the command's own on; may be repeated
-    #[arg(short, long = "env", value_name = "NAME[=VALUE]", help_heading = "Program",
-          value_parser = OsStringValueParser::new().try_map(|s| values::env(&s)))]
-    pub(crate) env: Vec<EnvArg>,
-    /// Working directory inside
-    #[arg(short, long, value_name = "DIR", default_value = "/", help_heading = "Program")]
-    pub(crate) workdir: PathBuf,
-    /// Let the program read standard input (without: it reads nothing)
-    #[arg(short, long, help_heading = "Program")]
-    pub(crate) interactive: bool,
-    /// Give the program a terminal of its own, with job control
-    #[arg(short, long, help_heading = "Program")]
-    pub(crate) tty: bool,
-    /// Make the program itself process 1, without an init that reaps and forwards signals
-    #[arg(long, help_heading = "Program")]
-    pub(crate) no_init: bool,
-
+    rm: bool,
     /// Print what would be done, and do nothing
     #[arg(long, help_heading = "Diagnosis")]
-    pub(crate) dry_run: bool,
+    dry_run: bool,
     /// Print each step of the start with its time
     #[arg(long, help_heading = "Diagnosis")]
-    pub(crate) trace_start: bool,
+    trace_start: bool,
+    #[command(flatten)]
+    pub(super) container: Box<ContainerArgs>,
+}
 
-    /// Program and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
-    pub(crate) command: Vec<OsString>,
+/// Make a container, to be started by `runner start`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Remove the container when its program has ended
+    #[arg(long, conflicts_with = "upper", help_heading = "Root")]
+    rm: bool,
+    #[command(flatten)]
+    pub(super) container: Box<ContainerArgs>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   runner run --memory 256M --cpus 1 -- sh -c 'free -m; nproc; uptime'
   runner run -it --net host -- bash
+  runner run -d --name db -v data:/var/lib/db -p 5432:5432 postgres
   runner run --rootfs ./debian --upper ./changes -v ./src:/src:ro -w /src -- make
 
 Exit code: the program's own; 128+N if signal N killed it; 125 if the container
@@ -120,13 +64,18 @@ const AFTER: &str = "\
 Examples:
   runner run --memory 256M --cpus 1 -- sh -c 'free -m; nproc; uptime'
   runner run -it --net host -- bash
+  runner run -d --name db -v data:/var/lib/db -p 5432:5432 postgres
   runner run --rootfs ./debian --upper ./changes -v ./src:/src:ro -w /src -- make
 
+What stays: a container of an image, a detached one and one with a --name stay
+with their changes until `runner rm`, unless --rm is given. A command on the
+host's root or on directories leaves nothing.
+
 What the container gets: mount, pid, UTS, IPC, network, cgroup and time
-namespaces, and a user namespace unless root starts it; the capabilities that
-Docker grants by default, no_new_privs, and no descriptor but standard input,
-output and error. Devices can't be opened but those of /dev. Memory is limited
-without swap on top.
+namespaces, and a user namespace unless root starts it; the capabilities and
+system calls that Docker grants by default, no_new_privs, and no descriptor but
+standard input, output and error. Devices can't be opened but those of /dev.
+Memory is limited without swap on top.
 
 Without root: ids are mapped by newuidmap and newgidmap from /etc/subuid and
 /etc/subgid; without such ranges only root exists inside. Files of the host's
@@ -143,66 +92,175 @@ Exit code:
   128+N  signal N ended the program
   else   the program's own";
 
-/// Plans the container and runs it; returns the exit code of the program.
+/// Makes a container and runs it; returns the exit code of the program.
 pub(crate) fn run(args: RunArgs, state: Option<&Path>) -> Result<u8> {
-    let dry = args.dry_run;
-    let strict = if args.strict { Strict::On } else { Strict::Off };
-    // Where a program is expected, clap takes what it doesn't know for one.
-    if let Some(first) = args.command.first()
-        && first.as_bytes().starts_with(b"-")
-    {
-        return Err(Error::new("unknown option", "there is no such option of `runner run`")
-            .at(first)
-            .hint("see `runner run --help`; write a program of that name as ./NAME"));
+    let store = Store::choose(state)?;
+    let RunArgs { detach, rm, dry_run, trace_start, container } = args;
+    let cidfile = container.cidfile.clone();
+    let keep = |a: &make::Args<'_>| match rm || !(detach || a.has_image || a.name.is_some()) {
+        true => Keep::Thrown,
+        false => Keep::Kept,
+    };
+    let made = make::make(*container, keep, &store)?;
+    let trace = if trace_start { Trace::On } else { Trace::Off };
+    if dry_run {
+        let planned = plan(&made.record, &store, Audience::Caller, trace)?;
+        return print(&plan::describe(&planned)).map(|()| 0);
     }
-    let planned = plan::plan(request(args, state))?;
+    if !detach {
+        // Decided before anything is touched.
+        let planned = plan(&made.record, &store, Audience::Caller, trace)?;
+        let container = write_down(&store, &made.record, cidfile.as_deref())?;
+        drop(made._images);
+        return start_planned(
+            planned,
+            made.record,
+            container,
+            State::default(),
+            Audience::Caller,
+            None,
+        );
+    }
+    let container = write_down(&store, &made.record, cidfile.as_deref())?;
+    drop(made._images);
+    let id = made.record.id.clone();
+    start_detached(&store, made.record, container, State::default(), trace)?;
+    print(&format!("{id}\n")).map(|()| 0)
+}
+
+/// Makes a container and prints its id.
+pub(crate) fn create(args: CreateArgs, state: Option<&Path>) -> Result<u8> {
+    let store = Store::choose(state)?;
+    let cidfile = args.container.cidfile.clone();
+    let keep = if args.rm { Keep::Thrown } else { Keep::Kept };
+    let made = make::make(*args.container, |_| keep, &store)?;
+    // What can't be planned is told now, not at the start.
+    plan(&made.record, &store, Audience::Caller, Trace::Off)?;
+    // It stays until it was started, also if it goes with its program then.
+    let record = Record { keep: Keep::Kept, ..made.record };
+    let container = write_down(&store, &record, cidfile.as_deref())?;
+    if keep == Keep::Thrown {
+        Container::replace_record(container.dir(), &Record { keep, ..record.clone() })?;
+    }
+    print(&format!("{}\n", record.id)).map(|()| 0)
+}
+
+/// Writes a container down, with the volumes that it names.
+fn write_down(store: &Store, record: &Record, cidfile: Option<&Path>) -> Result<Container> {
+    let mut file = match cidfile {
+        Some(path) => Some(
+            fs::File::options()
+                .write(true)
+                .create_new(true)
+                .open(path)
+                .step_at("--cidfile", path)?,
+        ),
+        None => None,
+    };
+    let container = store.create(record)?;
+    for volume in &record.request.volumes {
+        if let Some(name) = &volume.name {
+            let mut managed = Volumes::unnamed(name.clone());
+            managed.anonymous = volume.anonymous;
+            Volumes::of(store).ensure(&managed)?;
+        }
+    }
+    if let Some(file) = &mut file {
+        file.write_all(record.id.as_bytes()).step("write --cidfile")?;
+    }
+    Ok(container)
+}
+
+fn plan(record: &Record, store: &Store, audience: Audience, trace: Trace) -> Result<plan::Planned> {
+    let which = Which { id: &record.id, store, keep: record.keep, audience, trace };
+    let planned = plan::plan(&record.request, which)?;
     if let Some(first) = planned.warnings.first()
-        && strict == Strict::On
+        && record.request.strict == Strict::On
     {
         return Err(Error::new("--strict", first.clone()));
     }
     planned.warnings.iter().for_each(warn);
-    if dry {
-        return print(&plan::describe(&planned)).map(|()| 0);
-    }
-    launch::launch(planned.spec, &planned.cgroup, &planned.store, strict)
+    Ok(planned)
 }
 
-/// Says in typed values what was asked for.
-fn request(args: RunArgs, state: Option<&Path>) -> Request {
-    let root = match (args.rootfs, args.layers) {
-        (Some(dir), _) => RootRequest::Layers(vec![dir]),
-        (None, Some(layers)) => {
-            RootRequest::Layers(layers.into_iter().map(PathBuf::from).collect())
+/// Starts a container, and watches it to its end.
+pub(crate) fn start(
+    store: &Store,
+    record: Record,
+    container: Container,
+    state: State,
+    audience: Audience,
+    on_start: Option<Started>,
+    trace: Trace,
+) -> Result<u8> {
+    let planned = plan(&record, store, audience, trace)?;
+    start_planned(planned, record, container, state, audience, on_start)
+}
+
+fn start_planned(
+    planned: plan::Planned,
+    record: Record,
+    container: Container,
+    state: State,
+    audience: Audience,
+    on_start: Option<Started>,
+) -> Result<u8> {
+    let volumes: Vec<String> = match record.keep {
+        Keep::Thrown => {
+            let own = record.request.volumes.iter().filter(|v| v.anonymous);
+            own.filter_map(|v| v.name.clone()).collect()
         }
-        (None, None) => RootRequest::Host,
+        Keep::Kept => Vec::new(),
     };
-    // A variable without a value that the command itself lacks stays unset.
-    let env = args.env.into_iter().filter_map(|e| {
-        let value = e.value.or_else(|| std::env::var_os(&e.name))?;
-        Some((e.name, value))
+    let store = planned.store.clone();
+    let outcome = launch::launch(Launch {
+        spec: planned.spec,
+        cgroup: &planned.cgroup,
+        container,
+        keep: record.keep,
+        strict: record.request.strict,
+        state,
+        audience,
+        on_start,
     });
-    let process = ProcessRequest {
-        args: args.command,
-        env: env.collect(),
-        cwd: args.workdir,
-        user: args.user,
-        terminal: if args.tty { Terminal::New } else { Terminal::Inherited },
-        stdin: if args.interactive { Stdin::Inherited } else { Stdin::Null },
-        first: if args.no_init { First::Program } else { First::Init },
-    };
-    Request {
-        limits: Limits { memory: args.memory, cpus: args.cpus, pids: args.pids_limit },
-        root,
-        upper: args.upper,
-        driver: args.driver,
-        root_access: if args.read_only { Access::ReadOnly } else { Access::ReadWrite },
-        volumes: args.volumes,
-        name: args.name,
-        hostname: args.hostname,
-        net: args.net,
-        process,
-        trace: if args.trace_start { Trace::On } else { Trace::Off },
-        state: state.map(Path::to_path_buf),
+    if !volumes.is_empty() {
+        let store = Store::choose(Some(&store))?;
+        for name in volumes {
+            let removed = Volumes::of(&store).remove(&name, &record.identity);
+            best_effort("remove the container's volume", removed);
+        }
     }
+    outcome
+}
+
+/// Starts a container in the background.
+pub(crate) fn start_detached(
+    store: &Store,
+    record: Record,
+    container: Container,
+    state: State,
+    trace: Trace,
+) -> Result<()> {
+    let dir = container.dir().to_path_buf();
+    let keep = record.keep;
+    let identity = record.identity.clone();
+    let log = dir.join("supervisor.log");
+    let started = launch::in_background(&log, |on_start| {
+        start(store, record, container, state, Audience::Nobody, Some(on_start), trace)
+    });
+    if started.is_err() && keep == Keep::Thrown {
+        // What could not even be planned is there still.
+        if let Ok(Some(entry)) = Entry::read(&dir)
+            && let Ok(left) = entry.lock()
+        {
+            best_effort("clear the container", left.clear(&identity));
+        }
+    }
+    started
+}
+
+/// Returns arguments as a person would type them.
+pub(crate) fn shown(args: &[impl AsRef<OsStr>]) -> String {
+    let words: Vec<_> = args.iter().map(|a| a.as_ref().to_string_lossy()).collect();
+    words.join(" ")
 }

@@ -5,6 +5,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::spec::{Access, Principal, User, Volume};
 
+mod more;
+
+pub(crate) use more::{
+    SecurityOption, WhoAnswers, address, capability, device, host, keys, label, list, port,
+    read_bytes, read_requests, security, signal, swap, tmpfs, ulimit, write_bytes, write_requests,
+};
+
 /// A variable as typed: `K=V`, or `K` for the value that the command itself was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnvArg {
@@ -54,25 +61,32 @@ pub(crate) fn pids(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Reads `SRC:DST[:ro|rw]`.
+/// Reads `[SRC:]DST[:MODE,...]`: a directory or file of the host, a managed volume by its name, or,
+/// without a source, one that gets a name made up.
 pub(crate) fn volume(text: &OsStr) -> Result<Volume, String> {
     let parts: Vec<&[u8]> = text.as_bytes().split(|&b| b == b':').collect();
     let shown = text.to_string_lossy();
     let (source, target, mode) = match parts.as_slice() {
+        [t] => (&b""[..], *t, &b"rw"[..]),
         [s, t] => (*s, *t, &b"rw"[..]),
         [s, t, m] => (*s, *t, *m),
         _ => return Err(format!("`{shown}` is no volume: write SRC:DST or SRC:DST:ro")),
     };
-    let access = match mode {
-        b"rw" => Access::ReadWrite,
-        b"ro" => Access::ReadOnly,
-        other => {
-            return Err(format!(
-                "`{}` is no mode of a volume: only ro and rw are known",
-                String::from_utf8_lossy(other)
-            ));
+    let mut access = Access::ReadWrite;
+    for word in mode.split(|&b| b == b',') {
+        match word {
+            b"rw" => access = Access::ReadWrite,
+            b"ro" => access = Access::ReadOnly,
+            // Labels of a security module that isn't used, and what is so anyway.
+            b"z" | b"Z" | b"rprivate" | b"private" | b"rbind" | b"nodev" => {}
+            other => {
+                return Err(format!(
+                    "`{}` is no mode of a volume: ro, rw, z and Z are known",
+                    String::from_utf8_lossy(other)
+                ));
+            }
         }
-    };
+    }
     if !target.starts_with(b"/") {
         return Err(format!("`{shown}`: the path in the container must begin with a slash"));
     }
@@ -82,14 +96,22 @@ pub(crate) fn volume(text: &OsStr) -> Result<Volume, String> {
     if target.split(|&b| b == b'/').any(|part| part == b"..") {
         return Err(format!("`{shown}`: the path in the container must not contain .."));
     }
-    if !source.contains(&b'/') && source != b"." && source != b".." {
-        return Err(format!(
-            "`{shown}`: named volumes are not supported: give a path with a slash, such as ./{}",
-            String::from_utf8_lossy(source)
-        ));
-    }
+    let is_path = source.contains(&b'/') || source == b"." || source == b"..";
+    let named = match (is_path, std::str::from_utf8(source)) {
+        (true, _) | (_, Ok("")) => None,
+        (false, Ok(text)) => Some(name(text)?),
+        (false, Err(_)) => {
+            return Err(format!("`{shown}`: a volume's name has letters and digits"));
+        }
+    };
     let owned = |b: &[u8]| OsString::from_vec(b.to_vec());
-    Ok(Volume { source: owned(source), target: owned(target), access })
+    Ok(Volume {
+        source: owned(source),
+        target: owned(target),
+        access,
+        name: named,
+        anonymous: source.is_empty(),
+    })
 }
 
 /// Reads `K=V` or `K`.
@@ -106,6 +128,19 @@ pub(crate) fn env(text: &OsStr) -> Result<EnvArg, String> {
         name: OsString::from_vec(name.to_vec()),
         value: value.map(|v| OsString::from_vec(v.to_vec())),
     })
+}
+
+/// Returns each variable once, the last value of it; one that the command itself lacks stays unset.
+pub(crate) fn resolve_env(typed: Vec<EnvArg>) -> Vec<(OsString, OsString)> {
+    let mut all: Vec<(OsString, OsString)> = Vec::new();
+    for variable in typed {
+        let Some(value) = variable.value.or_else(|| std::env::var_os(&variable.name)) else {
+            continue;
+        };
+        all.retain(|(name, _)| *name != variable.name);
+        all.push((variable.name, value));
+    }
+    all
 }
 
 /// Reads `USER[:GROUP]`, each a name or a number.
@@ -213,7 +248,9 @@ mod tests {
         let v = volume(OsStr::new("/a:/b:ro")).unwrap();
         assert_eq!((v.source, v.target, v.access), ("/a".into(), "/b".into(), Access::ReadOnly));
         assert_eq!(volume(OsStr::new("./a:/b")).unwrap().access, Access::ReadWrite);
-        for bad in ["a", "/a", "/a:b", "data:/b", "/a:/b:z", "/a:/", "/a:/x/../y", "/a:/b:ro:x"] {
+        assert_eq!(volume(OsStr::new("data:/b")).unwrap().name.as_deref(), Some("data"));
+        assert!(volume(OsStr::new("/b")).unwrap().anonymous);
+        for bad in ["a", "/a:b", ".x:/b", "/a:/b:q", "/a:/", "/a:/x/../y", "/a:/b:ro:x"] {
             assert!(volume(OsStr::new(bad)).is_err(), "{bad}");
         }
     }

@@ -12,11 +12,12 @@ use sys::process::{Fork, clone_flags};
 
 use crate::error::{Context, Error, Exit, Result, say};
 use crate::launch::child::{self, Born, Parts};
+use crate::launch::enter;
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::trace::Trace;
 use crate::rootfs::daemon::Daemon;
-use crate::rootfs::{shim, union, volume};
-use crate::spec::{Net, Spec, Version};
+use crate::rootfs::{dev, shim, union, volume};
+use crate::spec::{Spec, Version};
 
 /// Runs the builder.
 pub(super) fn main(args: &[OsString]) -> ExitCode {
@@ -25,7 +26,8 @@ pub(super) fn main(args: &[OsString]) -> ExitCode {
         say("this name is for the runner's own use: try `runner --help`");
         return ExitCode::from(Exit::Ours as u8);
     };
-    let failed = match build(&mut channel) {
+    let work = if args.len() > 2 { enter::main } else { build };
+    let failed = match work(&mut channel) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(e) => e,
     };
@@ -37,7 +39,7 @@ pub(super) fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn build(channel: &mut Channel) -> Result<()> {
-    let spec: Spec = channel.expect()?;
+    let (spec, streams): (Spec, _) = channel.expect()?;
     let trace = Trace::new(spec.trace);
     // Unmounts of the host reach us, so that we keep nothing busy; ours don't reach the host.
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
@@ -56,6 +58,7 @@ fn build(channel: &mut Channel) -> Result<()> {
         None => (None, None),
     };
     let volumes = spec.volumes.iter().map(volume::open).collect::<Result<Vec<_>>>()?;
+    let devices = spec.devices.iter().map(dev::open).collect::<Result<Vec<_>>>()?;
     trace.done("builder: daemons and volumes");
     begin_time()?;
     let mut flags = clone_flags::PARENT
@@ -63,13 +66,13 @@ fn build(channel: &mut Channel) -> Result<()> {
         | clone_flags::NEWPID
         | clone_flags::NEWUTS
         | clone_flags::NEWIPC;
-    if spec.net == Net::None {
+    if spec.net.is_own() {
         flags |= clone_flags::NEWNET;
     }
     let (forked, born) = start_first(&spec, flags)?;
     match forked {
         Fork::Child => {
-            let parts = Parts { union, figures, volumes, born };
+            let parts = Parts { union, figures, volumes, devices, streams, born };
             // The builder's end of this pipe would keep the daemon waiting.
             drop(waiting);
             child::main(channel, spec, parts)

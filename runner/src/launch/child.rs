@@ -14,9 +14,10 @@ use sys::openat::{Confine, open_confined};
 
 use crate::cgroup;
 use crate::error::{Context, Error, Result};
-use crate::launch::sync::{Channel, ToSupervisor};
+use crate::launch::exec::{self, Streams};
+use crate::launch::init;
+use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
-use crate::launch::{exec, init};
 use crate::rootfs::pivot::{Pivoted, pivot};
 use crate::rootfs::special::TtyGroup;
 use crate::rootfs::union::Union;
@@ -32,6 +33,10 @@ pub(super) struct Parts {
     pub(super) figures: Option<OwnedFd>,
     /// Volumes, as in the spec.
     pub(super) volumes: Vec<OwnedFd>,
+    /// Devices, as in the spec.
+    pub(super) devices: Vec<OwnedFd>,
+    /// The program's streams, as far as the supervisor carries them.
+    pub(super) streams: Vec<OwnedFd>,
     /// Where the first process begins.
     pub(super) born: Born,
 }
@@ -52,6 +57,7 @@ struct Build<'a> {
     union: Option<Union>,
     figures: Option<OwnedFd>,
     volumes: Vec<OwnedFd>,
+    devices: Vec<OwnedFd>,
     /// The merged root, once it is attached.
     root: Option<OwnedFd>,
     /// The program's end of the terminal.
@@ -94,6 +100,7 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
         union: Some(parts.union),
         figures: parts.figures,
         volumes: parts.volumes,
+        devices: parts.devices,
         root: None,
         terminal: None,
     };
@@ -101,11 +108,16 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
         build.apply(step)?;
         trace.done(step);
     }
-    let terminal = build.terminal.take();
+    let streams = match build.terminal.take() {
+        Some(terminal) => Streams::Terminal(terminal),
+        None => Streams::of(parts.streams, spec.process.stdin),
+    };
     drop(build);
     match spec.process.first {
-        First::Program => exec::run(channel, spec, terminal).map(|never| match never {}),
-        First::Init => init::run(channel, spec, terminal),
+        First::Program => {
+            exec::run(channel, &spec.process, &spec.identity, streams).map(|never| match never {})
+        }
+        First::Init => init::run(channel, spec, streams),
     }
 }
 
@@ -119,15 +131,23 @@ impl Build<'_> {
             Step::Loopback => loopback(),
             Step::Root => self.attach_root(),
             Step::Proc => special::proc(self.root()?),
-            Step::Sys => special::sys(self.root()?),
+            Step::Sys(access) => special::sys(self.root()?, *access),
             Step::Cgroups => special::cgroups(self.root()?, &self.spec.hierarchies),
             Step::HostSys => special::host_sys(self.root()?),
             Step::Dev => dev::dev(self.root()?),
             Step::Devpts => special::devpts(self.root()?, tty_group(&self.spec.identity)),
-            Step::Shm => special::shm(self.root()?),
+            Step::Shm(size) => special::shm(self.root()?, *size),
             Step::Mqueue => special::mqueue(self.root()?),
             Step::Hide(path) => special::hide(self.root()?, path),
             Step::Volume(n) => self.volume(*n),
+            Step::Tmpfs(tmpfs) => special::tmpfs(self.root()?, tmpfs),
+            Step::Device(n) => self.device(*n),
+            Step::Network => match self.channel.expect()? {
+                (ToContainer::Network, _) => Ok(()),
+                (ToContainer::Mapped, _) => {
+                    Err(Error::new("wait for the network", "a message of another kind came"))
+                }
+            },
             Step::Shim => self.bind_figures(),
             Step::Mask(path) => mask::mask(self.root()?, OsStr::new(path)),
             Step::ReadOnly(path) => mask::read_only(self.root()?, OsStr::new(path)),
@@ -156,6 +176,13 @@ impl Build<'_> {
         }
     }
 
+    fn device(&mut self, n: usize) -> Result<()> {
+        match (self.spec.devices.get(n), self.devices.get(n)) {
+            (Some(device), Some(mount)) => dev::put(self.root()?, device, mount),
+            _ => Err(Error::new("bind device", "there is no such device")),
+        }
+    }
+
     fn bind_figures(&mut self) -> Result<()> {
         match &self.figures {
             Some(mount) => shim::bind(self.root()?, mount, &self.spec.state),
@@ -166,12 +193,7 @@ impl Build<'_> {
     /// Opens a terminal of the container's own /dev/pts, and sends the other end to the supervisor.
     fn open_terminal(&mut self) -> Result<()> {
         let root = self.root()?;
-        let path = OsStr::new("dev/pts/ptmx");
-        let flags = libc::O_RDWR | libc::O_NOCTTY;
-        let master = open_confined(root, path, flags, 0, Confine::InRoot)
-            .step_at("open in the container", path)?;
-        sys::tty::unlock(&master).step("unlock the terminal")?;
-        let terminal = sys::tty::peer(&master).step("open the terminal")?;
+        let (master, terminal) = open_pty(root)?;
         dev::bind_console(root, &terminal)?;
         self.channel.send_fd(&ToSupervisor::Terminal, master.as_fd())?;
         self.terminal = Some(terminal);
@@ -187,6 +209,22 @@ impl Build<'_> {
     }
 }
 
+/// Opens a new terminal of the container's /dev/pts: our end and the program's.
+pub(super) fn open_pty(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
+    let path = OsStr::new("dev/pts/ptmx");
+    let flags = libc::O_RDWR | libc::O_NOCTTY;
+    let master = open_confined(root, path, flags, 0, Confine::InRoot)
+        .step_at("open in the container", path)?;
+    // A container that is entered again may have put something else there.
+    let stat = sys::stat::stat_fd(&master).step_at("stat", path)?;
+    if stat.kind() != libc::S_IFCHR || stat.rdev != libc::makedev(5, 2) {
+        return Err(Error::new("open in the container", "it is no terminal").at(path));
+    }
+    sys::tty::unlock(&master).step("unlock the terminal")?;
+    let terminal = sys::tty::peer(&master).step("open the terminal")?;
+    Ok((master, terminal))
+}
+
 fn loopback() -> Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
         .step("make a socket")?;
@@ -194,7 +232,7 @@ fn loopback() -> Result<()> {
 }
 
 /// Binds the container to some CPUs where no cpuset could.
-fn bind_cpus(cpus: &[usize]) -> Result<()> {
+pub(super) fn bind_cpus(cpus: &[usize]) -> Result<()> {
     if cpus.is_empty() {
         return Ok(());
     }

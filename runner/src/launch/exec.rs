@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
@@ -17,31 +18,67 @@ use nix::unistd::{
 };
 
 use crate::error::{Context, Error, Exit, Result};
-use crate::launch::sync::Channel;
+use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::user::{self, Account};
-use crate::spec::{First, Identity, MapWriter, Spec, Stdin};
+use crate::launch::{answers, filter};
+use crate::spec::{
+    First, Identity, MapWriter, MissingCwd, Process, Rights, Stdin, Sysinfo, Ulimit,
+};
 
-/// Capabilities that Docker grants by default, by their numbers in capabilities(7): chown,
-/// dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, net_raw,
-/// sys_chroot, mknod, audit_write, setfcap.
-const CAPABILITIES: [u32; 14] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31];
 /// Numbers of capabilities that a kernel may know (they are held in 64 bits).
 const LAST_CAPABILITY: u32 = 63;
+
+/// What a program reads from and writes to.
+#[derive(Debug)]
+pub(super) enum Streams {
+    /// What we have, but nothing to read.
+    Null,
+    /// What we have.
+    Ours,
+    /// A terminal.
+    Terminal(OwnedFd),
+    /// What the supervisor carries: standard input where it is carried too, output, error.
+    Carried(Vec<OwnedFd>, Stdin),
+}
+
+impl Streams {
+    /// Returns those that a supervisor carries, or else ours.
+    pub(super) fn of(carried: Vec<OwnedFd>, stdin: Stdin) -> Streams {
+        match (carried.is_empty(), stdin) {
+            (false, _) => Streams::Carried(carried, stdin),
+            (true, Stdin::Inherited) => Streams::Ours,
+            (true, Stdin::Null) => Streams::Null,
+        }
+    }
+}
 
 /// Becomes the program.
 ///
 /// # Errors
 /// It can't be started; the exit code says whether it was found.
-pub(super) fn run(channel: &Channel, spec: &Spec, terminal: Option<OwnedFd>) -> Result<Infallible> {
-    let process = &spec.process;
+pub(super) fn run(
+    channel: &mut Channel,
+    process: &Process,
+    identity: &Identity,
+    streams: Streams,
+) -> Result<Infallible> {
     if process.first == First::Init {
         setsid().step("make a session")?;
     }
-    streams(process.stdin, terminal)?;
+    connect(streams)?;
     let account = user::find(&process.user)?;
-    limit_bounding().step("drop capabilities")?;
-    become_user(&account, &spec.identity)?;
-    limit_rights().step("drop capabilities")?;
+    ulimits(channel, &process.ulimits)?;
+    if process.missing_cwd == MissingCwd::Make {
+        make_dir(&process.cwd)?;
+    }
+    let rights = &process.rights;
+    limit_bounding(rights.capabilities).step("drop capabilities")?;
+    become_user(&account, identity)?;
+    // Without no_new_privs, only who has rights may put itself under a filter.
+    if !rights.no_new_privs {
+        filter(channel, rights)?;
+    }
+    limit_rights(rights).step("drop capabilities")?;
     if process.first == First::Program {
         // A change of user takes this away.
         prctl::set_pdeathsig(Signal::SIGKILL).step("tie the container to the runner")?;
@@ -51,22 +88,115 @@ pub(super) fn run(channel: &Channel, spec: &Spec, terminal: Option<OwnedFd>) -> 
     umask(Mode::from_bits_truncate(0o022));
     sys::process::close_range_on_exec(3).step("close descriptors")?;
     sys::process::reset_signals().step("reset signals")?;
-    // It closes, and so says that the program was started.
-    let _open_until_exec = channel;
+    if rights.no_new_privs {
+        filter(channel, rights)?;
+    }
+    // The channel closes when the program is started, and so says it.
     execute(&process.args, &process.env, &env)
 }
 
-/// Connects the program's streams.
-fn streams(stdin: Stdin, terminal: Option<OwnedFd>) -> Result<()> {
-    if let Some(tty) = terminal {
-        sys::tty::make_controlling(&tty).step("take the terminal")?;
-        dup2_stdin(&tty).step("redirect standard input")?;
-        dup2_stdout(&tty).step("redirect standard output")?;
-        return dup2_stderr(&tty).step("redirect standard error");
+/// Puts the program under its filters of system calls.
+fn filter(channel: &mut Channel, rights: &Rights) -> Result<()> {
+    if rights.sysinfo == Sysinfo::Container {
+        let program = filter::notify(&answers::CALLS);
+        match sys::seccomp::set_filter_with_listener(&program) {
+            Ok(listener) => channel.send_fd(&ToSupervisor::Calls, listener.as_fd())?,
+            // Inside another container that answers calls, ours can't.
+            Err(Errno::EBUSY) => channel.send(&ToSupervisor::Weaker(
+                "sysinfo(2) is answered by somebody else already, who shows other figures".into(),
+            ))?,
+            Err(e) => return Err(Error::new("take system calls over", e)),
+        }
     }
-    match stdin {
-        Stdin::Inherited => Ok(()),
-        Stdin::Null => dup2_stdin(&open_null()?).step("redirect standard input"),
+    match &rights.seccomp {
+        Some(profile) => {
+            sys::seccomp::set_filter(&filter::compile(profile)).step("filter system calls")
+        }
+        None => Ok(()),
+    }
+}
+
+/// Connects the program's streams.
+fn connect(streams: Streams) -> Result<()> {
+    match streams {
+        Streams::Ours => Ok(()),
+        Streams::Null => dup2_stdin(&open_null()?).step("redirect standard input"),
+        Streams::Terminal(tty) => {
+            sys::tty::make_controlling(&tty).step("take the terminal")?;
+            dup2_stdin(&tty).step("redirect standard input")?;
+            dup2_stdout(&tty).step("redirect standard output")?;
+            dup2_stderr(&tty).step("redirect standard error")
+        }
+        Streams::Carried(fds, stdin) => {
+            let mut fds = fds.into_iter().rev();
+            let (err, out) = (fds.next(), fds.next());
+            match (fds.next(), stdin) {
+                (Some(input), _) => dup2_stdin(&input).step("redirect standard input")?,
+                (None, Stdin::Inherited) => {}
+                (None, Stdin::Null) => {
+                    dup2_stdin(&open_null()?).step("redirect standard input")?;
+                }
+            }
+            if let (Some(out), Some(err)) = (out, err) {
+                dup2_stdout(&out).step("redirect standard output")?;
+                dup2_stderr(&err).step("redirect standard error")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Sets the limits of the process; what we may not raise is set as high as we may.
+fn ulimits(channel: &mut Channel, all: &[Ulimit]) -> Result<()> {
+    for limit in all {
+        let resource = resource(&limit.name)
+            .ok_or_else(|| Error::new("--ulimit", "there is no such limit").at(&limit.name))?;
+        match setrlimit(resource, limit.soft, limit.hard) {
+            Ok(()) => {}
+            Err(Errno::EPERM) => {
+                let (_, most) = getrlimit(resource).step("read a limit")?;
+                let (soft, hard) = (limit.soft.min(most), limit.hard.min(most));
+                setrlimit(resource, soft, hard).step_at("set limit", &limit.name)?;
+                channel.send(&ToSupervisor::Weaker(format!(
+                    "--ulimit {}: it is {hard}, the most that this user may have",
+                    limit.name
+                )))?;
+            }
+            Err(e) => return Err(Error::new("set limit", e).at(&limit.name)),
+        }
+    }
+    Ok(())
+}
+
+/// Returns the limit of a name, as shells and podman call it.
+pub(crate) fn resource(name: &str) -> Option<Resource> {
+    Some(match name {
+        "as" => Resource::RLIMIT_AS,
+        "core" => Resource::RLIMIT_CORE,
+        "cpu" => Resource::RLIMIT_CPU,
+        "data" => Resource::RLIMIT_DATA,
+        "fsize" => Resource::RLIMIT_FSIZE,
+        "locks" => Resource::RLIMIT_LOCKS,
+        "memlock" => Resource::RLIMIT_MEMLOCK,
+        "msgqueue" => Resource::RLIMIT_MSGQUEUE,
+        "nice" => Resource::RLIMIT_NICE,
+        "nofile" => Resource::RLIMIT_NOFILE,
+        "nproc" => Resource::RLIMIT_NPROC,
+        "rss" => Resource::RLIMIT_RSS,
+        "rtprio" => Resource::RLIMIT_RTPRIO,
+        "rttime" => Resource::RLIMIT_RTTIME,
+        "sigpending" => Resource::RLIMIT_SIGPENDING,
+        "stack" => Resource::RLIMIT_STACK,
+        _ => return None,
+    })
+}
+
+/// Makes the working directory that an image names.
+fn make_dir(path: &OsStr) -> Result<()> {
+    // The root is the container's already, so no symlink leads out.
+    match std::fs::create_dir_all(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        r => r.step_at("create working directory", path),
     }
 }
 
@@ -83,9 +213,9 @@ pub(super) fn close_streams(null: &File) -> Result<()> {
     dup2_stderr(null).step("redirect standard error")
 }
 
-/// Takes from all programs to come what Docker doesn't grant.
-fn limit_bounding() -> nix::Result<()> {
-    for cap in (0..=LAST_CAPABILITY).filter(|c| !CAPABILITIES.contains(c)) {
+/// Takes from all programs to come the capabilities that aren't granted.
+fn limit_bounding(granted: u64) -> nix::Result<()> {
+    for cap in (0..=LAST_CAPABILITY).filter(|c| granted >> c & 1 == 0) {
         match sys::caps::drop_bounding(cap) {
             // The kernel knows fewer.
             Err(Errno::EINVAL) => break,
@@ -95,11 +225,10 @@ fn limit_bounding() -> nix::Result<()> {
     sys::caps::clear_ambient()
 }
 
-/// Takes from the caller what Docker doesn't grant, for good.
-pub(super) fn limit_rights() -> nix::Result<()> {
-    let granted = CAPABILITIES.iter().fold(0u64, |set, c| set | 1 << c);
-    sys::caps::set(sys::caps::permitted()? & granted)?;
-    prctl::set_no_new_privs()
+/// Takes from the caller the capabilities that aren't granted, for good.
+pub(super) fn limit_rights(rights: &Rights) -> nix::Result<()> {
+    sys::caps::set(sys::caps::permitted()? & rights.capabilities)?;
+    if rights.no_new_privs { prctl::set_no_new_privs() } else { Ok(()) }
 }
 
 fn become_user(account: &Account, identity: &Identity) -> Result<()> {

@@ -1,8 +1,6 @@
 //! Pid 1 of the container: starts the program, reaps what is left to it, forwards signals, and ends
 //! with the program's status.
 
-use std::os::fd::OwnedFd;
-
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -11,12 +9,12 @@ use sys::process::Fork;
 
 use crate::error::{Context, Error, Result};
 use crate::launch::child::signal_code;
-use crate::launch::exec;
+use crate::launch::exec::{self, Streams};
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::spec::{Spec, Terminal};
 
 /// Starts the program and returns the code to end with.
-pub(super) fn run(channel: &mut Channel, spec: &Spec, terminal: Option<OwnedFd>) -> Result<i32> {
+pub(super) fn run(channel: &mut Channel, spec: &Spec, streams: Streams) -> Result<i32> {
     let all = SigSet::all();
     all.thread_block().step("block signals")?;
     let null = exec::open_null()?;
@@ -24,20 +22,20 @@ pub(super) fn run(channel: &mut Channel, spec: &Spec, terminal: Option<OwnedFd>)
         let limit = "the container may not have one more process: raise --pids-limit";
         Error::new("start the program", e).hint_if(Errno::EAGAIN, limit)
     })? {
-        Fork::Child => become_program(channel, spec, terminal),
+        Fork::Child => become_program(channel, spec, streams),
         Fork::Parent(pid) => Pid::from_raw(pid),
     };
-    drop(terminal);
+    drop(streams);
     // From here on the program alone holds the socket: its end says that the program was started.
     channel.close();
     exec::close_streams(&null)?;
     drop(null);
-    exec::limit_rights().step("drop capabilities")?;
+    exec::limit_rights(&spec.process.rights).step("drop capabilities")?;
     Ok(watch(program, &all, spec.process.terminal))
 }
 
-fn become_program(channel: &mut Channel, spec: &Spec, terminal: Option<OwnedFd>) -> ! {
-    let failed = match exec::run(channel, spec, terminal) {
+fn become_program(channel: &mut Channel, spec: &Spec, streams: Streams) -> ! {
+    let failed = match exec::run(channel, &spec.process, &spec.identity, streams) {
         Ok(never) => match never {},
         Err(e) => e,
     };

@@ -4,11 +4,20 @@
 //! *builder* makes what needs a view of the host, and ends; the container's *first* process mounts,
 //! changes the root, and is pid 1.
 
+mod answers;
+mod attach;
 mod builder;
 mod child;
+mod clients;
+mod detach;
+mod enter;
 mod exec;
+pub(crate) mod filter;
 mod init;
+mod log;
+mod network;
 mod parent;
+mod streams;
 mod supervise;
 mod sync;
 mod terminal;
@@ -21,49 +30,154 @@ use std::process::ExitCode;
 
 use crate::cgroup::{Cgroups, Decision};
 use crate::error::{Context, Error, Result, best_effort, warn};
-use crate::spec::{Identity, Spec, Upper};
-use crate::store::{Container, Elsewhere, Store};
+use crate::launch::network::Network;
+use crate::launch::streams::{Streams, User};
+use crate::launch::supervise::{End, Watched, Watching};
+use crate::spec::{Audience, Cgroup, Identity, Net, Process, Shim, Spec, Strict, Upper};
+use crate::store::{Container, Elsewhere, Keep, ProcessId, State, remove_tree};
+
+pub(crate) use attach::{Attach, Keys, attach, wait_for_end};
+pub(crate) use detach::{Started, in_background};
+pub(crate) use exec::resource;
+pub(crate) use log::{Stream, parse as parse_log};
 
 /// Name (`argv[0]`) under which this program builds a container.
 pub(crate) const BUILDER: &str = "runner-init";
-
-/// What happens where something is weaker than asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Strict {
-    /// No container is started.
-    On,
-    /// A warning is printed.
-    Off,
-}
 
 /// Runs the builder; its arguments are this name and the number of a socket.
 pub(crate) fn builder(args: &[OsString]) -> ExitCode {
     builder::main(args)
 }
 
+/// What a launch knows beside the spec.
+pub(crate) struct Launch<'a> {
+    /// What is built.
+    pub(crate) spec: Spec,
+    /// Its cgroups.
+    pub(crate) cgroup: &'a Decision,
+    /// Where it keeps its state, locked.
+    pub(crate) container: Container,
+    /// Whether it outlives its program.
+    pub(crate) keep: Keep,
+    /// Whether something weaker is an error.
+    pub(crate) strict: Strict,
+    /// What was written of earlier runs.
+    pub(crate) state: State,
+    /// Whether somebody is at the command.
+    pub(crate) audience: Audience,
+    /// Told once the program runs.
+    pub(crate) on_start: Option<Started>,
+}
+
 /// Runs a container to its end and returns the exit code of its program.
-pub(crate) fn launch(spec: Spec, cgroup: &Decision, store: &Store, strict: Strict) -> Result<u8> {
+pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
     // Nothing that the caller left open may reach the container.
     sys::process::close_range_on_exec(3).step("close descriptors")?;
     supervise::block_signals()?;
+    let Launch { spec, cgroup, container, keep, strict, mut state, audience, on_start } = launch;
     let identity = spec.identity.clone();
-    let container = store.create(&spec.id, &identity)?;
     let mut cgroups = Cgroups::default();
+    state.begin();
     let outcome = prepare(&container, &spec)
         .and_then(|()| limit(&container, cgroup, strict))
         .and_then(|made| {
             cgroups = made;
-            parent::run(&spec, &cgroups, strict)
+            let user = if audience == Audience::Caller { User::Here } else { User::Away };
+            let mut streams = Streams::new(user);
+            streams.follow(container.dir())?;
+            if keep == Keep::Kept {
+                streams.log_to(&container.dir().join("ctr.log"))?;
+            }
+            let told = tell(&container, &spec, &mut state, on_start);
+            let watching = Watching {
+                stdin: spec.process.stdin,
+                strict,
+                trace: spec.trace,
+                declared: spec.shim.unwrap_or_default(),
+                network: Network::planned(&spec),
+                container: None,
+            };
+            parent::run(&spec, Watched::new(watching, &cgroups, streams, Box::new(told)))
         });
     cgroups.remove();
-    best_effort("clear the container's state", container.clear(&identity));
+    let (outcome, end) = match outcome {
+        Ok(End { outcome, memory_kills, ran, streams }) => {
+            (outcome, Some((memory_kills, ran, streams)))
+        }
+        Err(e) => (Err(e), None),
+    };
+    let (kills, ran) = end.as_ref().map_or((0, false), |(kills, ran, _)| (*kills, *ran));
+    state.end(&outcome, kills, ran);
+    let code = state.code.unwrap_or(125) as u8;
+    let cleared = match keep {
+        Keep::Kept => container.end_run(&identity).and_then(|()| container.write_state(&state)),
+        Keep::Thrown => Ok(()),
+    };
+    best_effort("clear the container's state", cleared);
+    if let Some((_, _, mut streams)) = end {
+        streams.end(code);
+    }
+    if keep == Keep::Thrown {
+        best_effort("clear the container's state", container.clear(&identity));
+    }
     outcome
+}
+
+/// Returns what is done once the program runs.
+fn tell<'a>(
+    container: &'a Container,
+    spec: &'a Spec,
+    state: &'a mut State,
+    mut on_start: Option<Started>,
+) -> impl FnMut(i32, Vec<(String, i32)>) -> Result<()> + 'a {
+    move |first, daemons| {
+        state.first = ProcessId::of(first);
+        state.daemons = daemons;
+        state.cgroups = spec.cgroups.clone();
+        container.write_state(state)?;
+        match on_start.take() {
+            Some(started) => started.tell(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What `exec` starts in a running container.
+#[derive(Debug)]
+pub(crate) struct Entering {
+    /// The container's first process.
+    pub(crate) first: ProcessId,
+    /// The container's cgroups.
+    pub(crate) cgroups: Vec<Cgroup>,
+    /// The container's users.
+    pub(crate) identity: Identity,
+    /// The container's network.
+    pub(crate) net: Net,
+    /// Limits that no cgroup holds.
+    pub(crate) declared: Shim,
+    /// What is started.
+    pub(crate) process: Process,
+}
+
+/// Starts a program in a running container, and returns its exit code.
+pub(crate) fn exec(
+    entering: Entering,
+    audience: Audience,
+    on_start: Option<Started>,
+) -> Result<u8> {
+    sys::process::close_range_on_exec(3).step("close descriptors")?;
+    supervise::block_signals()?;
+    enter::run(entering, audience, on_start)
 }
 
 /// Makes the directories that the container needs on the host.
 fn prepare(container: &Container, spec: &Spec) -> Result<()> {
     container.make_dirs()?;
     let Upper::Kept { upper, work } = &spec.root.upper else { return Ok(()) };
+    if Path::new(work).starts_with(container.dir()) {
+        // Its lock says that nobody else uses it.
+        remove_tree(Path::new(work), &spec.identity)?;
+    }
     std::fs::create_dir(work).map_err(|e| {
         Error::new("create work directory", e)
             .at(work)

@@ -1,6 +1,7 @@
 //! The supervisor until the container is built: clones the builder, writes id maps, sends the spec.
 
-use std::ffi::{CString, OsStr};
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -9,73 +10,119 @@ use nix::unistd::execveat;
 use sys::mount::attr;
 use sys::process::{Fork, clone_flags};
 
-use crate::cgroup::Cgroups;
 use crate::error::{Context, Exit, Result, say};
 use crate::identity;
+use crate::launch::supervise::{End, Watched};
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
-use crate::launch::{BUILDER, Strict, mapped, supervise};
+use crate::launch::{BUILDER, mapped};
 use crate::spec::{Identity, Spec};
 
 /// Starts the builder and watches the container to its end.
-pub(super) fn run(spec: &Spec, cgroups: &Cgroups, strict: Strict) -> Result<u8> {
+pub(super) fn run(spec: &Spec, watched: Watched<'_>) -> Result<End> {
     let trace = Trace::new(spec.trace);
     trace.done("plan, state and cgroups");
-    let (mut ours, theirs) = Channel::pair()?;
     let flags = clone_flags::NEWNS | if mapped(spec) { clone_flags::NEWUSER } else { 0 };
-    let forked = sys::process::clone(flags).map_err(|e| match spec.identity {
+    let (mut channel, pid) = start(flags, &spec.identity)?;
+    let mut watched = watched.begin(pid);
+    let sent = introduce(&mut channel, pid, spec, &mut watched);
+    trace.done("start the builder");
+    watched.until_the_end(channel, &spec.root.upper, sent)
+}
+
+/// Starts this program again as the builder, in new namespaces; returns how to talk to it.
+fn start(flags: u64, identity: &Identity) -> Result<(Channel, i32)> {
+    let refused = |e| match identity {
         Identity::Mapped(_) => identity::refused(e),
         Identity::Host => crate::error::Error::new("create mount namespace", e),
-    })?;
-    match forked {
+    };
+    fork(flags, refused, |channel| {
+        if let Identity::Mapped(maps) = identity {
+            let (ToContainer::Mapped, _) = channel.expect()? else {
+                return Err(crate::error::Error::new("wait for id maps", "another message came"));
+            };
+            identity::become_root(maps)?;
+        }
+        sealed_self()
+    })
+}
+
+/// Starts this program again to enter a container, whose first process is `first`.
+pub(super) fn start_to_enter(first: i32) -> Result<(Channel, i32)> {
+    let failed = |e| crate::error::Error::new("start a process", e);
+    fork(0, failed, |_| {
+        // Where it is this very program, as a mount that nobody can write to, it need not be copied.
+        let theirs = open_path(OsStr::new(&format!("/proc/{first}/exe")));
+        let ours = open_path(OsStr::new("/proc/self/exe"))?;
+        match theirs {
+            Ok(theirs) if same(&theirs, &ours) && is_read_only(&theirs) => Ok(theirs),
+            Ok(_) | Err(_) => sealed_copy(),
+        }
+    })
+}
+
+/// Starts this program again, from what `seal` returns; returns how to talk to it.
+fn fork(
+    flags: u64,
+    refused: impl Fn(nix::errno::Errno) -> crate::error::Error,
+    seal: impl FnOnce(&mut Channel) -> Result<OwnedFd>,
+) -> Result<(Channel, i32)> {
+    let (ours, mut theirs) = Channel::pair()?;
+    match sys::process::clone(flags).map_err(refused)? {
         Fork::Child => {
             drop(ours);
-            become_builder(theirs, &spec.identity)
+            let kind = if flags == 0 { &[c"enter"][..] } else { &[] };
+            let failed = seal(&mut theirs).and_then(|exe| start_builder(&theirs, &exe, kind));
+            let error = match failed {
+                Ok(never) => match never {},
+                Err(e) => e,
+            };
+            if theirs.send(&ToSupervisor::Failed(error)).is_err() {
+                say("the runner has ended");
+            }
+            std::process::exit(Exit::Ours as i32)
         }
-        Fork::Parent(pid) => {
-            drop(theirs);
-            let watched = supervise::Watched::new(pid, spec.process.stdin, strict, trace);
-            let sent = introduce(&mut ours, pid, spec);
-            trace.done("start the builder");
-            watched.until_the_end(ours, spec, cgroups, sent)
-        }
+        Fork::Parent(pid) => Ok((ours, pid)),
     }
 }
 
 /// Gives the builder its users and its work.
-fn introduce(channel: &mut Channel, pid: i32, spec: &Spec) -> Result<()> {
+fn introduce(
+    channel: &mut Channel,
+    pid: i32,
+    spec: &Spec,
+    watched: &mut Watched<'_>,
+) -> Result<()> {
     if let Identity::Mapped(maps) = &spec.identity {
         identity::write_maps(pid, maps)?;
         channel.send(&ToContainer::Mapped)?;
     }
-    channel.send(spec)
+    let theirs = watched.prepare_streams(spec.streams)?;
+    channel.send_fds(spec, &theirs)
 }
 
-/// Becomes root of the new user namespace and starts this program again, from a place that nobody
-/// in the container can write to.
-fn become_builder(mut channel: Channel, identity: &Identity) -> ! {
-    let error = match start_builder(&mut channel, identity) {
-        Ok(never) => match never {},
-        Err(e) => e,
-    };
-    if channel.send(&ToSupervisor::Failed(error)).is_err() {
-        say("the runner has ended");
-    }
-    std::process::exit(Exit::Ours as i32)
-}
-
-fn start_builder(channel: &mut Channel, identity: &Identity) -> Result<std::convert::Infallible> {
-    if let Identity::Mapped(maps) = identity {
-        let ToContainer::Mapped = channel.expect()?;
-        identity::become_root(maps)?;
-    }
-    let exe = sealed_self()?;
+/// Becomes this program again, from a place that nobody in the container can write to.
+fn start_builder(channel: &Channel, exe: &OwnedFd, kind: &[&CStr]) -> Result<Infallible> {
     sys::process::keep_on_exec(channel.fd()?).step("hand over the socket")?;
     let fd = CString::new(channel.fd()?.as_raw_fd().to_string()).step("start the builder")?;
     let name = CString::new(BUILDER).step("start the builder")?;
     let env = [c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
-    execveat(&exe, c"", &[name, fd], &env, flags).step("start the builder")
+    let mut args: Vec<&CStr> = vec![&name, &fd];
+    args.extend(kind);
+    execveat(exe, c"", &args, &env, flags).step("start the builder")
+}
+
+/// Whether two descriptors are of one file.
+fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
+    let identity = |fd: &OwnedFd| sys::stat::stat_fd(fd).map(|s| (s.dev, s.ino));
+    matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Whether the mount of a file can't be written to.
+fn is_read_only(fd: &OwnedFd) -> bool {
+    nix::sys::statvfs::fstatvfs(fd)
+        .is_ok_and(|s| s.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
 }
 
 /// Returns our program in a form that a container that gets hold of it through /proc can't write to
@@ -86,9 +133,8 @@ fn sealed_self() -> Result<OwnedFd> {
     // The descriptor leads into the mount namespace that we have just left, where no mount can be
     // copied from; so the name is looked up again, and has to lead to the same file.
     let name = std::fs::read_link("/proc/self/exe").step("find this program")?;
-    let stat = |fd: &OwnedFd| sys::stat::stat_fd(fd).map(|s| (s.dev, s.ino));
     match open_path(name.as_os_str()) {
-        Ok(here) if stat(&here) == stat(&exe) => {
+        Ok(here) if same(&here, &exe) => {
             let sealed = sys::mount::clone_mount(&here).step("seal this program")?;
             sys::mount::mount_setattr(&sealed, attr::RDONLY).step("seal this program")?;
             Ok(sealed)

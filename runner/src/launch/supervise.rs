@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -12,15 +12,21 @@ use nix::unistd::Pid;
 
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error, Result, best_effort, warn};
-use crate::launch::Strict;
+use crate::launch::answers::Answers;
 use crate::launch::child::signal_code;
-use crate::launch::sync::{Channel, ToSupervisor};
-use crate::launch::terminal::Relay;
+use crate::launch::network::Network;
+use crate::launch::streams::Streams;
+use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
-use crate::spec::{Spec, Stdin, Upper};
+use crate::spec::{self, Shim, Stdin, Strict, Upper};
 
 /// Milliseconds that a daemon gets to write back a root that is kept, once its mount is gone.
 const WRITE_BACK_MS: u16 = 10_000;
+
+/// Code of a program that touched memory whose file could not be read.
+const BUS_ERROR: i32 = 128 + 7;
+/// Milliseconds within which the end of a daemon that caused it is seen.
+const BUS_ERROR_MS: u16 = 500;
 
 /// Signals that the supervisor takes itself; all but SIGCHLD and SIGWINCH are the program's.
 const TAKEN: [Signal; 9] = [
@@ -52,66 +58,153 @@ struct Served {
     alive: bool,
 }
 
+/// How a container ended.
+pub(crate) struct End {
+    /// The code to end with; an error where the container could not be made or kept.
+    pub(crate) outcome: Result<u8>,
+    /// Processes that the kernel killed as the memory limit was reached.
+    pub(crate) memory_kills: u64,
+    /// When the program was started, if it came to that.
+    pub(crate) ran: bool,
+    /// Whoever follows: to be told when all is written down.
+    pub(crate) streams: Streams,
+}
+
+/// What is told when the program has been started: its first process, and the daemons.
+pub(super) type OnStart<'a> = Box<dyn FnMut(i32, Vec<(String, i32)>) -> Result<()> + 'a>;
+
+/// What there is to watch.
+pub(super) struct Watching {
+    /// What the program reads.
+    pub(super) stdin: Stdin,
+    /// Whether something weaker is an error.
+    pub(super) strict: Strict,
+    /// When the command was started, if steps are timed.
+    pub(super) trace: Option<u64>,
+    /// Limits that no cgroup holds.
+    pub(super) declared: Shim,
+    /// Who translates between networks.
+    pub(super) network: Option<Network>,
+    /// The container's first process, whose figures are told, where it runs already.
+    pub(super) container: Option<i32>,
+}
+
 /// The container's processes, as far as the supervisor is their parent.
-pub(super) struct Watched {
+pub(super) struct Watched<'a> {
     builder: Option<i32>,
     daemons: Vec<Served>,
     first: Option<(i32, OwnedFd)>,
+    /// Number of the first process, also once it has ended.
+    first_pid: Option<i32>,
+    /// Whether a signal ended the start.
+    is_cancelled: bool,
     /// Code that the first process ended with.
     code: Option<i32>,
     failure: Option<Error>,
-    relay: Option<Relay>,
+    streams: Streams,
     stdin: Stdin,
     strict: Strict,
     trace: Trace,
+    cgroups: &'a Cgroups,
+    on_start: OnStart<'a>,
+    ran: bool,
+    /// Where calls are answered, until we know whose they are.
+    listener: Option<OwnedFd>,
+    answers: Option<Answers>,
+    declared: Shim,
+    network: Option<Network>,
+    container: Option<i32>,
 }
 
-impl Watched {
-    /// Begins with the builder.
-    pub(super) fn new(builder: i32, stdin: Stdin, strict: Strict, trace: Trace) -> Watched {
+impl<'a> Watched<'a> {
+    /// Begins with nothing.
+    pub(super) fn new(
+        watching: Watching,
+        cgroups: &'a Cgroups,
+        streams: Streams,
+        on_start: OnStart<'a>,
+    ) -> Watched<'a> {
         Watched {
-            builder: Some(builder),
+            builder: None,
             daemons: Vec::new(),
             first: None,
+            first_pid: None,
+            is_cancelled: false,
             code: None,
             failure: None,
-            relay: None,
-            stdin,
-            strict,
-            trace,
+            streams,
+            stdin: watching.stdin,
+            strict: watching.strict,
+            trace: Trace::new(watching.trace),
+            cgroups,
+            on_start,
+            ran: false,
+            listener: None,
+            answers: None,
+            declared: watching.declared,
+            network: watching.network,
+            container: watching.container,
         }
     }
 
-    /// Watches until the program has ended and no process is left; returns the program's code.
+    /// Begins with the builder.
+    pub(super) fn begin(mut self, builder: i32) -> Watched<'a> {
+        self.builder = Some(builder);
+        self
+    }
+
+    /// Makes the program's streams, as far as they are ours to carry.
+    pub(super) fn prepare_streams(&mut self, who: spec::Streams) -> Result<Vec<OwnedFd>> {
+        match who {
+            spec::Streams::Supervisor => self.streams.pipes(self.stdin),
+            spec::Streams::Caller => Ok(Vec::new()),
+        }
+    }
+
+    /// Watches until the program has ended and no process is left.
     pub(super) fn until_the_end(
         mut self,
         channel: Channel,
-        spec: &Spec,
-        cgroups: &Cgroups,
+        upper: &Upper,
         introduced: Result<()>,
-    ) -> Result<u8> {
+    ) -> Result<End> {
         let mut channel = Some(channel);
         if let Err(e) = introduced.and_then(|()| self.watch(&mut channel)) {
             self.fail(e);
         }
         best_effort("end the container", self.end_all_but_daemons(channel));
-        if let Some(relay) = &mut self.relay {
-            relay.finish();
-        }
-        self.relay = None;
+        self.streams.finish();
         self.trace.done("the program has ended");
-        self.end_daemons(&spec.root.upper);
-        let kills = cgroups.memory_kills();
-        if kills > 0 {
+        if let Some(network) = self.network.take() {
+            network.end();
+        }
+        self.end_daemons(upper);
+        let memory_kills = self.cgroups.memory_kills();
+        if memory_kills > 0 {
             warn(format_args!(
-                "the memory limit was reached: the kernel killed {kills} process(es)"
+                "the memory limit was reached: the kernel killed {memory_kills} process(es)"
             ));
         }
         self.trace.done("the daemons have ended");
-        match (self.failure, self.code) {
+        let outcome = match (self.failure, self.code) {
             (Some(e), _) => Err(e),
             (None, Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
             (None, None) => Err(Error::new("build the container", "the builder ended early")),
+        };
+        Ok(End { outcome, memory_kills, ran: self.ran, streams: self.streams })
+    }
+
+    /// Writes down that the program runs.
+    fn started(&mut self) {
+        self.trace.done("the program is started");
+        let Some(first) = self.first_pid else { return };
+        if self.failure.is_some() || self.is_cancelled || self.ran {
+            return;
+        }
+        self.ran = true;
+        let daemons = self.daemons.iter().map(|d| (d.name.clone(), d.pid)).collect();
+        if let Err(e) = (self.on_start)(first, daemons) {
+            self.fail(e);
         }
     }
 
@@ -123,10 +216,14 @@ impl Watched {
             let (signalled, spoken) = self.wait(&signals, channel.as_ref())?;
             if spoken && let Some(open) = channel {
                 match open.receive()? {
-                    Some((message, fd)) => self.hear(message, fd)?,
+                    Some((message, fds)) => {
+                        if self.hear(message, fds)? == Heard::NetworkIsReady {
+                            open.send(&ToContainer::Network)?;
+                        }
+                    }
                     None => {
                         *channel = None;
-                        self.trace.done("the program is started");
+                        self.started();
                     }
                 }
             }
@@ -135,8 +232,12 @@ impl Watched {
             }
             // Not only when told: a child may have ended before we heard of it.
             self.reap()?;
-            if let Some(relay) = &mut self.relay {
-                relay.carry()?;
+            self.streams.carry()?;
+            if let Some(answers) = &mut self.answers {
+                answers.answer();
+                if answers.is_over() {
+                    self.answers = None;
+                }
             }
             let nothing_comes = self.first.is_none() && self.builder.is_none();
             if self.code.is_some() || self.failure.is_some() || (nothing_comes && channel.is_none())
@@ -152,10 +253,9 @@ impl Watched {
         if let Some(channel) = channel {
             fds.push(PollFd::new(channel.fd()?, PollFlags::POLLIN));
         }
-        if let Some(relay) = &self.relay {
-            fds.extend(relay.poll_fds());
-        }
-        match poll(&mut fds, PollTimeout::NONE) {
+        fds.extend(self.streams.poll_fds());
+        fds.extend(self.answers.as_ref().map(Answers::poll_fd));
+        match poll(&mut fds, self.streams.patience()) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok((false, false)),
             Err(e) => return Err(Error::new("wait for the container", e)),
@@ -164,7 +264,8 @@ impl Watched {
         Ok((ready(0), channel.is_some() && ready(1)))
     }
 
-    fn hear(&mut self, message: ToSupervisor, fd: Option<OwnedFd>) -> Result<()> {
+    fn hear(&mut self, message: ToSupervisor, fds: Vec<OwnedFd>) -> Result<Heard> {
+        let fd = fds.into_iter().next();
         match message {
             ToSupervisor::Daemon { name, pid } => {
                 self.daemons.push(Served { name, pid, alive: true });
@@ -172,11 +273,19 @@ impl Watched {
             ToSupervisor::First { pid } => {
                 let pidfd = sys::process::pidfd_open(pid).step("watch the container")?;
                 self.first = Some((pid, pidfd));
+                self.first_pid = Some(pid);
+                if let Some(network) = &mut self.network {
+                    network.begin(pid)?;
+                    return Ok(Heard::NetworkIsReady);
+                }
             }
             ToSupervisor::Terminal => {
                 if let Some(master) = fd {
-                    self.relay = Some(Relay::new(master, self.stdin)?);
+                    self.streams.terminal(master, self.stdin)?;
                 }
+            }
+            ToSupervisor::Calls => {
+                self.listener = fd;
             }
             ToSupervisor::Weaker(text) if self.strict == Strict::On => {
                 self.fail(Error::new("--strict", text));
@@ -184,7 +293,14 @@ impl Watched {
             ToSupervisor::Weaker(text) => warn(text),
             ToSupervisor::Failed(e) => self.fail(e),
         }
-        Ok(())
+        // The two come from different processes, in any order.
+        let whose = self.container.or(self.first.as_ref().map(|(first, _)| *first));
+        if let Some(whose) = whose
+            && let Some(listener) = self.listener.take()
+        {
+            self.answers = Some(Answers::new(listener, whose, self.declared)?);
+        }
+        Ok(Heard::Nothing)
     }
 
     /// Keeps the first failure: later ones follow from it.
@@ -197,11 +313,7 @@ impl Watched {
             let number = info.ssi_signo as i32;
             match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD) => {}
-                Ok(Signal::SIGWINCH) if self.relay.is_some() => {
-                    if let Some(relay) = &self.relay {
-                        relay.resize();
-                    }
-                }
+                Ok(Signal::SIGWINCH) if self.streams.has_terminal() => self.streams.resize(),
                 Ok(_) => self.forward(number),
                 Err(_) => {}
             }
@@ -217,6 +329,7 @@ impl Watched {
                 Err(e) => warn(Error::new("forward a signal", e)),
             },
             None => {
+                self.is_cancelled = true;
                 self.code = Some(signal_code(signal));
             }
         }
@@ -238,9 +351,11 @@ impl Watched {
     }
 
     fn ended(&mut self, status: WaitStatus) {
-        let (pid, code) = match status {
-            WaitStatus::Exited(pid, code) => (pid.as_raw(), code),
-            WaitStatus::Signaled(pid, signal, _) => (pid.as_raw(), signal_code(signal as i32)),
+        let (pid, code, was_killed) = match status {
+            WaitStatus::Exited(pid, code) => (pid.as_raw(), code, false),
+            WaitStatus::Signaled(pid, signal, _) => {
+                (pid.as_raw(), signal_code(signal as i32), true)
+            }
             _ => return,
         };
         if self.first.as_ref().is_some_and(|(first, _)| *first == pid) {
@@ -251,8 +366,9 @@ impl Watched {
         } else if let Some(served) = self.daemons.iter_mut().find(|d| d.pid == pid) {
             served.alive = false;
             let name = served.name.clone();
-            // At the end a daemon goes by itself, and may be seen to do so first.
-            if code != 0 && self.code.is_none() {
+            // At the end a daemon goes by itself, and may be seen to do so first; one that was killed
+            // may have taken the program along, which may be seen first.
+            if code != 0 && (self.code.is_none() || was_killed) {
                 let what = format!("it ended with status {code} while the container needed it");
                 self.fail(Error::new(name, what));
             }
@@ -277,8 +393,11 @@ impl Watched {
                 // Of one that was killed above, the number means nothing any more.
                 Some((ToSupervisor::First { pid }, _)) if !is_child(pid) => {}
                 Some((ToSupervisor::Daemon { pid, .. }, _)) if !is_child(pid) => {}
-                Some((message, fd)) => self.hear(message, fd)?,
-                None => channel = None,
+                Some((message, fds)) => self.hear(message, fds).map(drop)?,
+                None => {
+                    channel = None;
+                    self.started();
+                }
             }
             self.kill_first();
         }
@@ -332,6 +451,9 @@ impl Watched {
     /// the changes are kept is there anything to wait for.
     fn end_daemons(&mut self, upper: &Upper) {
         let keep = *upper != Upper::Scratch;
+        if self.code == Some(BUS_ERROR) {
+            self.find_killed_daemon();
+        }
         for served in self.daemons.iter().filter(|d| d.alive) {
             let pid = Pid::from_raw(served.pid);
             if !(keep && served.name == "unionfs" && ends_by_itself(served.pid)) {
@@ -344,19 +466,48 @@ impl Watched {
     }
 }
 
+impl Watched<'_> {
+    /// Looks for a daemon whose end may be why the program lost its memory: a killed one lets go of its
+    /// files a moment before its end can be seen.
+    fn find_killed_daemon(&mut self) {
+        let alive: Vec<i32> = self.daemons.iter().filter(|d| d.alive).map(|d| d.pid).collect();
+        for pid in alive {
+            if has_ended(pid, BUS_ERROR_MS)
+                && let Ok(status) = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG))
+            {
+                self.ended(status);
+            }
+        }
+    }
+}
+
+/// What follows from a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// Nothing.
+    Nothing,
+    /// The first process can go on.
+    NetworkIsReady,
+}
+
 /// Whether a process is a child of ours that was not waited for.
 fn is_child(pid: i32) -> bool {
     let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::WEXITED;
     waitid(Id::Pid(Pid::from_raw(pid)), flags).is_ok()
 }
 
-/// Waits for a child to end, for a while.
+/// Waits for a child that writes back to end, for a while.
 fn ends_by_itself(pid: i32) -> bool {
-    let Ok(pidfd) = sys::process::pidfd_open(pid) else { return false };
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    let ended = matches!(poll(&mut fds, WRITE_BACK_MS), Ok(1..));
+    let ended = has_ended(pid, WRITE_BACK_MS);
     if !ended {
         warn("unionfs did not end in time: the last changes may be missing");
     }
     ended
+}
+
+/// Waits so many milliseconds for a child to end.
+fn has_ended(pid: i32, patience: u16) -> bool {
+    let Ok(pidfd) = sys::process::pidfd_open(pid) else { return false };
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut fds, patience), Ok(1..))
 }

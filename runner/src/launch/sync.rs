@@ -18,6 +18,8 @@ use crate::error::{Context, Error, Result};
 pub(super) enum ToContainer {
     /// The id maps are written.
     Mapped,
+    /// The network is ready.
+    Network,
 }
 
 /// What the processes that build the container say.
@@ -37,6 +39,8 @@ pub(super) enum ToSupervisor {
     },
     /// The terminal, whose descriptor comes along.
     Terminal,
+    /// Where calls of the program are to be answered; the descriptor comes along.
+    Calls,
     /// Something is weaker than planned.
     Weaker(String),
     /// The container can't be built, or the program can't be started.
@@ -52,6 +56,11 @@ impl Channel {
     pub(super) fn pair() -> Result<(Channel, Channel)> {
         let (a, b) = UnixStream::pair().step("make a socket pair")?;
         Ok((Channel(Some(a)), Channel(Some(b))))
+    }
+
+    /// Returns a second handle of this end.
+    pub(super) fn try_clone(&self) -> Result<Channel> {
+        self.socket()?.try_clone().map(|s| Channel(Some(s))).step("copy a socket")
     }
 
     /// Takes an end that was inherited.
@@ -84,6 +93,12 @@ impl Channel {
         self.send_parts(message, &[fd.as_raw_fd()])
     }
 
+    /// Sends a message with up to three descriptors.
+    pub(super) fn send_fds(&mut self, message: &impl Serialize, fds: &[OwnedFd]) -> Result<()> {
+        let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        self.send_parts(message, &numbers)
+    }
+
     fn send_parts(&mut self, message: &impl Serialize, fds: &[RawFd]) -> Result<()> {
         let body = serde_json::to_vec(message).step("write a message")?;
         let length = (body.len() as u32).to_ne_bytes();
@@ -91,17 +106,20 @@ impl Channel {
         let rights = if fds.is_empty() { &[][..] } else { &rights[..] };
         let flags = MsgFlags::MSG_NOSIGNAL;
         let mut socket = self.socket()?;
-        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&length)], rights, flags, None)
+        // One call for the whole of a message that isn't long: several processes send to one socket.
+        let parts = [IoSlice::new(&length), IoSlice::new(&body)];
+        let sent = sendmsg::<()>(socket.as_raw_fd(), &parts, rights, flags, None)
             .step("send a message")?;
-        socket.write_all(&body).step("send a message")
+        let rest = body.get(sent.saturating_sub(length.len())..).unwrap_or_default();
+        socket.write_all(rest).step("send a message")
     }
 
     /// Receives a message; `None`: the other end is closed.
-    pub(super) fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Option<OwnedFd>)>> {
+    pub(super) fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>> {
         let mut length = [0u8; 4];
-        let mut space = cmsg_space!(RawFd);
+        let mut space = cmsg_space!([RawFd; 3]);
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_WAITALL;
-        let mut fd = None;
+        let mut all = Vec::new();
         let got = {
             let mut iov = [IoSliceMut::new(&mut length)];
             let socket = self.socket()?.as_raw_fd();
@@ -110,10 +128,10 @@ impl Channel {
                 r => r.step("receive a message")?,
             };
             for control in message.cmsgs().step("receive a message")? {
-                if let ControlMessageOwned::ScmRights(fds) = control
-                    && let Some(first) = fds.first()
-                {
-                    fd = Some(sys::process::inherited_fd(*first).step("receive a descriptor")?);
+                if let ControlMessageOwned::ScmRights(fds) = control {
+                    for fd in fds {
+                        all.push(sys::process::inherited_fd(fd).step("receive a descriptor")?);
+                    }
                 }
             }
             message.bytes
@@ -123,7 +141,7 @@ impl Channel {
         }
         let mut body = vec![0u8; u32::from_ne_bytes(length) as usize];
         self.socket()?.read_exact(&mut body).step("receive a message")?;
-        Ok(Some((serde_json::from_slice(&body).step("read a message")?, fd)))
+        Ok(Some((serde_json::from_slice(&body).step("read a message")?, all)))
     }
 
     /// Whether the other end is closed.
@@ -137,9 +155,9 @@ impl Channel {
     ///
     /// # Errors
     /// The other end is closed: the runner has ended.
-    pub(super) fn expect<T: DeserializeOwned>(&mut self) -> Result<T> {
+    pub(super) fn expect<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>)> {
         match self.receive()? {
-            Some((message, _)) => Ok(message),
+            Some(both) => Ok(both),
             None => Err(Error::new("build the container", "the runner has ended")),
         }
     }
@@ -157,8 +175,9 @@ mod tests {
         a.send_fd(&ToSupervisor::Terminal, null.as_fd()).unwrap();
         assert!(!b.is_closed().unwrap());
         drop(a);
-        assert!(matches!(b.receive().unwrap(), Some((ToSupervisor::First { pid: 7 }, None))));
-        assert!(matches!(b.receive().unwrap(), Some((ToSupervisor::Terminal, Some(_)))));
+        assert!(matches!(b.receive().unwrap(), Some((ToSupervisor::First { pid: 7 }, _))));
+        let Some((ToSupervisor::Terminal, fds)) = b.receive().unwrap() else { panic!() };
+        assert_eq!(fds.len(), 1);
         assert!(b.is_closed().unwrap());
         assert!(b.receive::<ToSupervisor>().unwrap().is_none());
     }

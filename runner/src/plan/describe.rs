@@ -9,7 +9,7 @@ use crate::spec::{Identity, Range, Upper};
 /// Returns the plan as text, a line a thing.
 pub(crate) fn describe(planned: &Planned) -> String {
     let spec = &planned.spec;
-    let mut lines = vec![format!("container {} in {}", spec.id, planned.store.dir().display())];
+    let mut lines = vec![format!("container {} in {}", spec.id, planned.store.display())];
     lines.push(match &spec.identity {
         Identity::Host => "users: the host's".to_owned(),
         Identity::Mapped(maps) => {

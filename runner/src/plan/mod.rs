@@ -2,57 +2,37 @@
 
 mod describe;
 mod process;
+mod profile;
 mod root;
+mod seccomp;
 mod steps;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cgroup::{self, Decision, Hierarchies, Limit};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::identity;
-use crate::spec::{Access, Driver, Identity, Limits, Net, Shim, Spec, Volume};
-use crate::store::Store;
+use crate::spec::{Audience, Identity, Limits, Request, Shim, Spec, Streams, Terminal, Volume};
+use crate::store::{Keep, Store, short};
 
 pub(crate) use describe::describe;
-pub(crate) use process::ProcessRequest;
+pub(crate) use process::process_beside;
+pub(crate) use profile::parse_profile;
 
-/// What somebody wants, as typed values.
-#[derive(Debug)]
-pub(crate) struct Request {
-    /// Limits.
-    pub(crate) limits: Limits,
-    /// What the root is made of.
-    pub(crate) root: RootRequest,
-    /// Directory that keeps the changes.
-    pub(crate) upper: Option<PathBuf>,
-    /// File system that merges the layers.
-    pub(crate) driver: Driver,
-    /// Whether the root may be written to.
-    pub(crate) root_access: Access,
-    /// Volumes; sources may be relative.
-    pub(crate) volumes: Vec<Volume>,
-    /// Name of the container.
-    pub(crate) name: Option<String>,
-    /// Host name.
-    pub(crate) hostname: Option<String>,
-    /// Network.
-    pub(crate) net: Net,
-    /// Program.
-    pub(crate) process: ProcessRequest,
+/// Which container is planned, beside what was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Which<'a> {
+    /// Its id.
+    pub(crate) id: &'a str,
+    /// Where its state is kept.
+    pub(crate) store: &'a Store,
+    /// Whether it outlives its program.
+    pub(crate) keep: Keep,
+    /// Who waits for it.
+    pub(crate) audience: Audience,
     /// Whether the start is timed.
     pub(crate) trace: Trace,
-    /// Where state is kept; `None`: the user's own place.
-    pub(crate) state: Option<PathBuf>,
-}
-
-/// What the root is made of.
-#[derive(Debug)]
-pub(crate) enum RootRequest {
-    /// The host's own root.
-    Host,
-    /// These directories, the topmost first.
-    Layers(Vec<PathBuf>),
 }
 
 /// Whether the start is timed.
@@ -72,59 +52,51 @@ pub(crate) struct Planned {
     /// Its cgroups.
     pub(crate) cgroup: Decision,
     /// Where its state is kept.
-    pub(crate) store: Store,
+    pub(crate) store: PathBuf,
     /// What is weaker than asked for.
     pub(crate) warnings: Vec<String>,
 }
 
 /// Decides; reads the host, changes nothing.
-pub(crate) fn plan(request: Request) -> Result<Planned> {
+pub(crate) fn plan(request: &Request, which: Which<'_>) -> Result<Planned> {
     let started = SystemTime::now();
-    let store = Store::choose(request.state.as_deref())?;
-    let id = match &request.name {
-        Some(name) => name.clone(),
-        None => random_id()?,
-    };
-    let state = store.container_dir(&id);
+    let state = which.store.container_dir(which.id);
     // A user without subordinate ids has a container of one user: `runner doctor` says so.
     let (identity, _) = identity::decide();
-    let cgroup = cgroup::decide(&Hierarchies::detect(), &id, &request.limits);
+    let cgroup = cgroup::decide(&Hierarchies::detect(), short(which.id), &request.limits);
     let warnings = missing_limits(&cgroup, &identity);
     let volumes = volumes(&request.volumes)?;
-    let hostname = request.hostname.clone().unwrap_or_else(|| id.clone());
-    let root = root::decide(&request, &state, &identity, &hostname, &volumes)?;
-    let hidden = root::hidden(&root.layers, store.dir());
-    let steps = steps::decide(&request, &identity, &hostname, volumes.len(), hidden);
-    let process = process::decide(request.process, &request.limits, &hostname, &cgroup)?;
+    let root = root::decide(request, which.keep, &state, &identity, &volumes)?;
+    let hidden = root::hidden(&root.layers, which.store.dir());
+    let steps = steps::decide(request, &identity, hidden);
+    let process = process::decide(request, &cgroup)?;
+    let streams = match (which.keep, which.audience, request.process.terminal) {
+        (_, _, Terminal::New) | (Keep::Thrown, Audience::Caller, _) => Streams::Caller,
+        _ => Streams::Supervisor,
+    };
     let spec = Spec {
-        id,
+        id: which.id.to_owned(),
         state: state.into_os_string(),
         identity,
         cgroups: cgroup.cgroups(),
         hierarchies: cgroup.hierarchies(),
-        net: request.net,
+        net: request.network.net,
+        ports: request.network.ports.clone(),
         root,
         shim: Some(shim(&request.limits, &cgroup)),
         volumes,
+        devices: request.devices.clone(),
         steps,
         process,
+        streams,
         supervisor: std::process::id() as i32,
-        trace: (request.trace == Trace::On).then(|| nanoseconds(started)),
+        trace: (which.trace == Trace::On).then(|| nanoseconds(started)),
     };
-    Ok(Planned { spec, cgroup, store, warnings })
+    Ok(Planned { spec, cgroup, store: which.store.dir().to_path_buf(), warnings })
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
-}
-
-/// Returns 12 hexadecimal digits.
-fn random_id() -> Result<String> {
-    use std::io::Read;
-    let mut bytes = [0u8; 6];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
-    read.step_at("read", "/dev/urandom")?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Returns one warning for each limit that no cgroup can hold.
@@ -136,7 +108,7 @@ fn missing_limits(cgroup: &Decision, identity: &Identity) -> Vec<String> {
         }
         // Where the quota holds, affinity is enough to make all figures agree.
         Limit::CpuSet => None,
-        Limit::Pids => Some(format!("--pids-limit is not enforced: {why}")),
+        other => Some(format!("{} is not enforced: {why}", other.option())),
     };
     let mut all: Vec<String> = cgroup.missing.iter().filter_map(tell).collect();
     // One line is enough to say one thing.
@@ -157,9 +129,22 @@ fn shim(limits: &Limits, cgroup: &Decision) -> Shim {
     }
 }
 
+/// Returns limits that none of a container's cgroups holds.
+pub(crate) fn declared(limits: &Limits, cgroups: &[crate::spec::Cgroup]) -> Shim {
+    let held = cgroup::usage::usage(cgroups);
+    Shim {
+        declared_memory: limits.memory.filter(|_| held.memory_limit.is_none()),
+        declared_cpus: limits.cpus.filter(|_| held.cpu.is_none()),
+    }
+}
+
 /// Makes sources absolute, and refuses one that doesn't exist.
 fn volumes(asked: &[Volume]) -> Result<Vec<Volume>> {
     let resolve = |v: &Volume| {
+        // Those that are managed are made at the start.
+        if v.name.is_some() {
+            return Ok(v.clone());
+        }
         let source = std::fs::canonicalize(&v.source).map_err(|e| {
             Error::new("volume source", e).at(&v.source).hint_if(
                 nix::errno::Errno::ENOENT,

@@ -2,68 +2,74 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 use crate::cgroup::{Decision, Limit};
 use crate::error::{Error, Result};
-use crate::spec::{First, Limits, Process, Stdin, Terminal, User};
+use crate::plan::seccomp;
+use crate::spec::{Process, Request, Rights, SeccompRequest, Security, Terminal};
 
 /// Where programs are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What somebody wants to be run.
-#[derive(Debug)]
-pub(crate) struct ProcessRequest {
-    /// Program and arguments.
-    pub(crate) args: Vec<OsString>,
-    /// Variables that were asked for.
-    pub(crate) env: Vec<(OsString, OsString)>,
-    /// Working directory.
-    pub(crate) cwd: PathBuf,
-    /// User.
-    pub(crate) user: User,
-    /// Terminal.
-    pub(crate) terminal: Terminal,
-    /// Standard input.
-    pub(crate) stdin: Stdin,
-    /// First process.
-    pub(crate) first: First,
-}
-
-/// Decides environment, working directory and CPUs.
-pub(super) fn decide(
-    request: ProcessRequest,
-    limits: &Limits,
-    hostname: &str,
-    cgroup: &Decision,
-) -> Result<Process> {
-    if !request.cwd.has_root() {
-        return Err(Error::new("--workdir", "it must be an absolute path").at(&request.cwd));
+/// Decides environment, working directory, CPUs and rights.
+pub(super) fn decide(request: &Request, cgroup: &Decision) -> Result<Process> {
+    let asked = request.process.clone();
+    if !asked.cwd.has_root() {
+        return Err(Error::new("--workdir", "it must be an absolute path").at(&asked.cwd));
     }
-    if request.args.first().is_none_or(|a| a.is_empty()) {
+    if asked.args.first().is_none_or(|a| a.is_empty()) {
         return Err(Error::new("command line", "the program has no name"));
     }
     let nul = |s: &OsStr| s.as_bytes().contains(&0);
-    if request.args.iter().any(|a| nul(a)) {
+    if asked.args.iter().any(|a| nul(a)) {
         return Err(Error::new("command line", "an argument has a NUL byte"));
     }
-    let affinity = match limits.whole_cpus() {
+    let affinity = match request.limits.whole_cpus() {
         Some(count) if !cgroup.holds(Limit::CpuSet) => some_cpus(count),
         _ => Vec::new(),
     };
     Ok(Process {
-        env: environment(request.env, hostname, request.terminal),
-        args: request.args,
-        cwd: request.cwd.into_os_string(),
-        user: request.user,
-        terminal: request.terminal,
-        stdin: request.stdin,
-        first: request.first,
+        env: environment(asked.env, &request.hostname, asked.terminal),
+        args: asked.args,
+        cwd: asked.cwd.into_os_string(),
+        missing_cwd: asked.missing_cwd,
+        user: asked.user,
+        terminal: asked.terminal,
+        stdin: asked.stdin,
+        first: asked.first,
         affinity,
+        ulimits: asked.ulimits,
+        rights: rights(&request.security),
     })
+}
+
+/// Returns a further process of a running container, which runs where its first process does.
+pub(crate) fn process_beside(request: &Request, first: Option<i32>) -> Result<Process> {
+    let affinity = match first.map(|pid| sched_getaffinity(Pid::from_raw(pid))) {
+        Some(Ok(set)) if request.limits.cpus.is_some() => {
+            (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let decided = decide(request, &Decision::default())?;
+    Ok(Process { affinity, ..decided })
+}
+
+/// Returns what the container's programs may do.
+pub(crate) fn rights(security: &Security) -> Rights {
+    Rights {
+        capabilities: security.capabilities,
+        no_new_privs: security.no_new_privs,
+        seccomp: match &security.seccomp {
+            SeccompRequest::Default => Some(seccomp::default(security.capabilities)),
+            SeccompRequest::Unconfined => None,
+            SeccompRequest::Profile(profile) => Some(profile.clone()),
+        },
+        sysinfo: security.sysinfo,
+    }
 }
 
 /// Returns the default variables, replaced and followed by those that were asked for.

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
-use crate::plan::{Request, RootRequest};
-use crate::spec::{Driver, Identity, Net, Root, Scratch, Upper, Volume};
-use crate::store::in_user_namespace;
+use crate::spec::{
+    Driver, Identity, Net, Network, Request, Root, RootRequest, Scratch, Upper, Volume,
+};
+use crate::store::{Keep, in_user_namespace};
 
 /// Directories that a root must have for what is mounted there.
 const SKELETON: [&str; 4] = ["dev", "etc", "proc", "sys"];
@@ -17,9 +18,9 @@ const SKELETON: [&str; 4] = ["dev", "etc", "proc", "sys"];
 /// Decides layers, upper and the files of the init layer.
 pub(super) fn decide(
     request: &Request,
+    keep: Keep,
     state: &Path,
     identity: &Identity,
-    hostname: &str,
     volumes: &[Volume],
 ) -> Result<Root> {
     let layers = layers(&request.root)?;
@@ -29,7 +30,7 @@ pub(super) fn decide(
         Driver::Kernel if inside => Scratch::Memory,
         _ => Scratch::Disk,
     };
-    let upper = upper(request, &layers)?;
+    let upper = upper(request, keep, state, &layers)?;
     let mapped = matches!(identity, Identity::Mapped(_)) || in_user_namespace();
     let mut skeleton: Vec<OsString> = SKELETON.iter().map(OsString::from).collect();
     for v in volumes.iter().filter(|v| Path::new(&v.source).is_dir()) {
@@ -45,7 +46,7 @@ pub(super) fn decide(
         upper,
         unmapped_root: mapped,
         userxattr: mapped,
-        files: files(hostname, request.net),
+        files: files(&request.hostname, &request.network),
         skeleton,
     })
 }
@@ -75,8 +76,22 @@ fn layers(root: &RootRequest) -> Result<Vec<PathBuf>> {
 }
 
 /// Decides where changes go.
-fn upper(request: &Request, layers: &[PathBuf]) -> Result<Upper> {
-    let Some(asked) = &request.upper else { return Ok(Upper::Scratch) };
+fn upper(request: &Request, keep: Keep, state: &Path, layers: &[PathBuf]) -> Result<Upper> {
+    let Some(asked) = &request.upper else {
+        if keep == Keep::Thrown {
+            return Ok(Upper::Scratch);
+        }
+        if request.driver == Driver::Kernel && layers.iter().any(|l| state.starts_with(l)) {
+            return Err(Error::new(
+                "--driver kernel",
+                "the kernel can't keep changes inside a layer",
+            )
+            .at(state)
+            .hint("use --driver unionfs, --rm, or another --state"));
+        }
+        let dir = |name: &str| state.join(name).into_os_string();
+        return Ok(Upper::Kept { upper: dir("upper"), work: dir("work") });
+    };
     let bad = |e: std::io::Error| {
         Error::new("upper directory", e)
             .at(asked)
@@ -119,18 +134,34 @@ pub(super) fn hidden(layers: &[OsString], state: &Path) -> Option<OsString> {
 }
 
 /// Returns the files of the init layer, by path without leading slash.
-fn files(hostname: &str, net: Net) -> Vec<(String, Vec<u8>)> {
+fn files(hostname: &str, network: &Network) -> Vec<(String, Vec<u8>)> {
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
     );
     // With the host's network its names hold as well.
-    let hosts = match (net, fs::read("/etc/hosts")) {
+    let mut hosts = match (network.net, fs::read("/etc/hosts")) {
         (Net::Host, Ok(theirs)) => [theirs, format!("127.0.1.1\t{hostname}\n").into()].concat(),
         _ => hosts.into_bytes(),
     };
+    for (name, address) in &network.hosts {
+        hosts.extend(format!("{address}\t{name}\n").into_bytes());
+    }
     vec![
         ("etc/hostname".to_owned(), format!("{hostname}\n").into_bytes()),
         ("etc/hosts".to_owned(), hosts),
-        ("etc/resolv.conf".to_owned(), fs::read("/etc/resolv.conf").unwrap_or_default()),
+        ("etc/resolv.conf".to_owned(), resolvers(network)),
     ]
+}
+
+/// Returns /etc/resolv.conf: the host's, or the servers that were asked for.
+fn resolvers(network: &Network) -> Vec<u8> {
+    let theirs = fs::read("/etc/resolv.conf").unwrap_or_default();
+    if network.dns.is_empty() {
+        return theirs;
+    }
+    let text = String::from_utf8_lossy(&theirs);
+    let rest = text.lines().filter(|l| !l.trim_start().starts_with("nameserver"));
+    let servers = network.dns.iter().map(|d| format!("nameserver {d}"));
+    let lines: Vec<String> = rest.map(str::to_owned).chain(servers).collect();
+    (lines.join("\n") + "\n").into_bytes()
 }

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 
-use crate::plan::Request;
-use crate::spec::{Access, Identity, Net, Step, Terminal};
+use sys::mount::attr;
+
+use crate::spec::{Access, Identity, Net, Request, Step, Terminal, Tmpfs};
 
 /// Paths that nobody may read: they tell of the host, or let it be harmed (the list of podman).
 const MASKED: [&str; 13] = [
@@ -31,34 +32,65 @@ const READ_ONLY: [&str; 6] =
 pub(super) fn decide(
     request: &Request,
     identity: &Identity,
-    hostname: &str,
-    volumes: usize,
     hidden: Option<OsString>,
 ) -> Vec<Step> {
-    let mut steps = vec![Step::CgroupNamespace, Step::Hostname(hostname.to_owned())];
-    if request.net == Net::None {
+    let security = &request.security;
+    let mut steps = vec![Step::CgroupNamespace, Step::Hostname(request.hostname.clone())];
+    let own_network = request.network.net.is_own();
+    if own_network {
         steps.push(Step::Loopback);
     }
     steps.extend([Step::Root, Step::Proc]);
     // Only the owner of the network namespace may mount a sysfs of it.
-    let owns_network = request.net == Net::None || *identity == Identity::Host;
-    if owns_network {
-        steps.extend([Step::Sys, Step::Cgroups]);
+    if own_network || *identity == Identity::Host {
+        let access = if security.privileged { Access::ReadWrite } else { Access::ReadOnly };
+        steps.extend([Step::Sys(access), Step::Cgroups]);
     } else {
         steps.push(Step::HostSys);
     }
-    steps.extend([Step::Dev, Step::Devpts, Step::Shm, Step::Mqueue]);
+    steps.extend([Step::Dev, Step::Devpts, Step::Shm(request.shm_size), Step::Mqueue]);
     steps.extend(hidden.map(Step::Hide));
-    steps.extend((0..volumes).map(Step::Volume));
+    steps.extend(in_memory(request));
+    steps.extend((0..request.volumes.len()).map(Step::Volume));
+    steps.extend((0..request.devices.len()).map(Step::Device));
     steps.push(Step::Shim);
-    steps.extend(MASKED.iter().map(|p| Step::Mask((*p).to_owned())));
-    steps.extend(READ_ONLY.iter().map(|p| Step::ReadOnly((*p).to_owned())));
+    let open = |p: &str| {
+        security.privileged
+            || security.unmask.iter().any(|u| u == "ALL" || u.trim_end_matches('/') == p)
+    };
+    steps.extend(MASKED.iter().filter(|p| !open(p)).map(|p| Step::Mask((*p).to_owned())));
+    steps.extend(READ_ONLY.iter().filter(|p| !open(p)).map(|p| Step::ReadOnly((*p).to_owned())));
+    steps.extend(security.mask.iter().map(|p| Step::Mask(p.clone())));
     if request.process.terminal == Terminal::New {
         steps.push(Step::Console);
     }
     if request.root_access == Access::ReadOnly {
         steps.push(Step::ReadOnlyRoot);
     }
+    if request.network.net == Net::Pasta {
+        steps.push(Step::Network);
+    }
     steps.push(Step::Pivot);
     steps
+}
+
+/// Returns the file systems in memory: those asked for, and with a read-only root those that programs
+/// can't do without.
+fn in_memory(request: &Request) -> Vec<Step> {
+    let mut all = request.tmpfs.clone();
+    if request.root_access == Access::ReadOnly {
+        for target in ["/run", "/tmp", "/var/tmp"] {
+            let covered = all.iter().any(|t| t.target == target)
+                || request.volumes.iter().any(|v| v.target == target);
+            if !covered {
+                let mode = if target == "/run" { "0755" } else { "1777" };
+                all.push(Tmpfs {
+                    target: target.into(),
+                    options: vec![("mode".to_owned(), mode.to_owned())],
+                    attributes: attr::NOSUID | attr::NODEV,
+                });
+            }
+        }
+    }
+    all.into_iter().map(Step::Tmpfs).collect()
 }

@@ -12,6 +12,7 @@ use sys::openat::open_at;
 use crate::error::{Context, Error, Result};
 use crate::rootfs::path::{Kind, attach, find_or_make};
 use crate::rootfs::{Opt, new_mount};
+use crate::spec::Device;
 
 /// Devices and their numbers: a bind of something else under that name is refused.
 const NODES: [(&str, (u64, u64)); 6] = [
@@ -75,6 +76,29 @@ pub(crate) fn host_node(name: &str, numbers: (u64, u64)) -> Result<OwnedFd> {
         return Err(Error::new("open device", "it is not the device of that name").at(&path));
     }
     Ok(fd)
+}
+
+/// Opens a device of the host that is to be seen inside.
+///
+/// # Preconditions
+/// The caller sees the host's files.
+pub(crate) fn open(device: &Device) -> Result<OwnedFd> {
+    let source = open_at(nix::fcntl::AT_FDCWD, &device.source, libc::O_PATH, 0)
+        .step_at("open device", &device.source)?;
+    let kind = sys::stat::stat_fd(&source).step_at("stat", &device.source)?.kind();
+    if kind != libc::S_IFCHR && kind != libc::S_IFBLK {
+        return Err(Error::new("--device", "it is no device").at(&device.source));
+    }
+    let mount = sys::mount::clone_mount(&source).step_at("bind device", &device.source)?;
+    let attributes = attr::NOSUID | attr::NOEXEC;
+    sys::mount::mount_setattr(&mount, attributes).step_at("bind device", &device.source)?;
+    Ok(mount)
+}
+
+/// Attaches a device in the container.
+pub(crate) fn put(root: &OwnedFd, device: &Device, mount: &OwnedFd) -> Result<()> {
+    let at = find_or_make(root, &device.target, Kind::File)?;
+    attach(mount, &at, &device.target)
 }
 
 /// Makes an empty file /dev/console and binds a terminal over it.

@@ -10,7 +10,7 @@ use sys::mount::attr;
 use crate::error::{Context, Error, Result};
 use crate::rootfs::path::{Kind, attach, find_or_make};
 use crate::rootfs::{Opt, new_mount};
-use crate::spec::{Hierarchy, Version};
+use crate::spec::{Access, Hierarchy, Tmpfs, Version};
 
 /// What nothing below /proc, /sys and the like may be.
 const INERT: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
@@ -26,10 +26,14 @@ pub(crate) fn proc(root: &OwnedFd) -> Result<()> {
     put(root, "/proc", &mount)
 }
 
-/// Mounts /sys of the network namespace of the caller, read-only.
-pub(crate) fn sys(root: &OwnedFd) -> Result<()> {
+/// Mounts /sys of the network namespace of the caller.
+pub(crate) fn sys(root: &OwnedFd, access: Access) -> Result<()> {
     let options = [Opt::Value(c"source", "sysfs")];
-    match new_mount(c"sysfs", &options, INERT | attr::RDONLY) {
+    let attributes = match access {
+        Access::ReadWrite => INERT,
+        Access::ReadOnly => INERT | attr::RDONLY,
+    };
+    match new_mount(c"sysfs", &options, attributes) {
         Ok(mount) => put(root, "/sys", &mount),
         // As with /proc, a host that covers parts of its own /sys hides it.
         Err(e) if e.is(Errno::EPERM) => host_sys(root),
@@ -117,13 +121,11 @@ pub(crate) enum TtyGroup {
     Unmapped,
 }
 
-/// Mounts /dev/shm.
-pub(crate) fn shm(root: &OwnedFd) -> Result<()> {
-    let options = [
-        Opt::Value(c"source", "shm"),
-        Opt::Value(c"mode", "1777"),
-        Opt::Value(c"size", "67108864"),
-    ];
+/// Mounts /dev/shm, of so many bytes.
+pub(crate) fn shm(root: &OwnedFd, size: u64) -> Result<()> {
+    let size = size.to_string();
+    let options =
+        [Opt::Value(c"source", "shm"), Opt::Value(c"mode", "1777"), Opt::Value(c"size", &size)];
     put(root, "/dev/shm", &new_mount(c"tmpfs", &options, INERT)?)
 }
 
@@ -142,6 +144,19 @@ pub(crate) fn hide(root: &OwnedFd, path: &OsStr) -> Result<()> {
     let mount = new_mount(c"tmpfs", &options, attr::NOSUID | attr::NODEV)?;
     let at = find_or_make(root, path, Kind::Directory)?;
     attach(&mount, &at, path)
+}
+
+/// Mounts a file system in memory that was asked for.
+pub(crate) fn tmpfs(root: &OwnedFd, tmpfs: &Tmpfs) -> Result<()> {
+    let named = |(key, value): &(String, String)| {
+        CString::new(key.as_str()).step("mount tmpfs").map(|key| (key, value.clone()))
+    };
+    let options = tmpfs.options.iter().map(named).collect::<Result<Vec<_>>>()?;
+    let mut all = vec![Opt::Value(c"source", "tmpfs")];
+    all.extend(options.iter().map(|(key, value)| Opt::Value(key, value)));
+    let mount = new_mount(c"tmpfs", &all, tmpfs.attributes)?;
+    let at = find_or_make(root, &tmpfs.target, Kind::Directory)?;
+    attach(&mount, &at, &tmpfs.target)
 }
 
 fn put(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<()> {

@@ -1,11 +1,21 @@
 //! The container as data: what `plan` decided and `launch` executes. Every room may name it.
 
+pub(crate) mod capability;
+mod limits;
+mod request;
+mod seccomp;
 mod step;
 
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use limits::{DeviceRate, Limits, Rate, RateKind, Ulimit};
+pub(crate) use request::{
+    Audience, MissingCwd, Network, ProcessRequest, Request, RootRequest, SeccompRequest, Security,
+    Stop, Strict, Sysinfo,
+};
+pub(crate) use seccomp::{Action, Argument, Comparison, Profile, Rule};
 pub(crate) use step::Step;
 
 /// A whole container, decided before anything is touched. It travels to the process that builds
@@ -24,16 +34,22 @@ pub(crate) struct Spec {
     pub(crate) hierarchies: Vec<Hierarchy>,
     /// Which network it sees.
     pub(crate) net: Net,
+    /// Ports of the host that lead inside.
+    pub(crate) ports: Vec<Port>,
     /// What its root directory is made of.
     pub(crate) root: Root,
     /// The files below /proc and /sys that show the container's own figures.
     pub(crate) shim: Option<Shim>,
     /// Directories and files of the host that are seen inside.
     pub(crate) volumes: Vec<Volume>,
+    /// Devices of the host that are seen inside.
+    pub(crate) devices: Vec<Device>,
     /// What the first process does in the new namespaces, in order.
     pub(crate) steps: Vec<Step>,
     /// The program.
     pub(crate) process: Process,
+    /// Where the program's output goes, and its input comes from.
+    pub(crate) streams: Streams,
     /// Process that started the container; without it nothing of the container may live.
     pub(crate) supervisor: i32,
     /// When the command was started, in nanoseconds of the system's clock, if steps are timed.
@@ -115,7 +131,60 @@ pub(crate) enum Net {
     /// The host's.
     Host,
     /// A loopback interface of its own and nothing else.
+    #[value(alias = "loopback")]
     None,
+    /// The host's by way of pasta(1), a user-space translator: outgoing connections and, with -p,
+    /// incoming ones.
+    Pasta,
+}
+
+impl Net {
+    /// Whether the container has a network namespace of its own.
+    pub(crate) fn is_own(self) -> bool {
+        self != Net::Host
+    }
+}
+
+/// A port of the host that leads to one of the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Port {
+    /// Address of the host to listen on; empty: all.
+    pub(crate) address: String,
+    /// Port of the host.
+    pub(crate) host: u16,
+    /// Port of the container.
+    pub(crate) container: u16,
+    /// `tcp` or `udp`.
+    pub(crate) protocol: Protocol,
+}
+
+/// A protocol that has ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A file system in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tmpfs {
+    /// Absolute path in the container.
+    pub(crate) target: OsString,
+    /// Options of tmpfs(5): `size`, `mode`, ….
+    pub(crate) options: Vec<(String, String)>,
+    /// Attributes of the mount (`sys::mount::attr`).
+    pub(crate) attributes: u64,
+}
+
+/// A device of the host that is seen inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Device {
+    /// Path on the host.
+    pub(crate) source: OsString,
+    /// Absolute path in the container.
+    pub(crate) target: OsString,
 }
 
 /// Which file system merges the layers.
@@ -189,6 +258,11 @@ pub(crate) struct Volume {
     pub(crate) target: OsString,
     /// What may be done through it.
     pub(crate) access: Access,
+    /// Name, if it is one that `runner volume` manages: an empty one is filled with what the image has
+    /// at its place.
+    pub(crate) name: Option<String>,
+    /// Whether it has no name that a person gave, and goes with its container.
+    pub(crate) anonymous: bool,
 }
 
 /// What may be done through a volume.
@@ -219,6 +293,25 @@ pub(crate) struct Process {
     pub(crate) first: First,
     /// CPUs it is bound to where no cpuset holds it; empty: all.
     pub(crate) affinity: Vec<usize>,
+    /// What happens where the working directory is missing.
+    pub(crate) missing_cwd: MissingCwd,
+    /// Limits of the process.
+    pub(crate) ulimits: Vec<Ulimit>,
+    /// Its rights.
+    pub(crate) rights: Rights,
+}
+
+/// What a program of the container may do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Rights {
+    /// Capabilities (bit n is capability n).
+    pub(crate) capabilities: u64,
+    /// Whether set-user-ID programs give no rights.
+    pub(crate) no_new_privs: bool,
+    /// Which system calls are allowed; `None`: all.
+    pub(crate) seccomp: Option<Profile>,
+    /// Who answers sysinfo(2) and sched_getaffinity(2).
+    pub(crate) sysinfo: Sysinfo,
 }
 
 /// A user as the command line names it.
@@ -248,6 +341,15 @@ pub(crate) enum Terminal {
     Inherited,
 }
 
+/// Where the program's output goes, and its input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Streams {
+    /// The command's own streams, or the terminal.
+    Caller,
+    /// The supervisor, which logs and hands on.
+    Supervisor,
+}
+
 /// What the program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stdin {
@@ -264,23 +366,4 @@ pub(crate) enum First {
     Init,
     /// The program itself.
     Program,
-}
-
-/// Limits as the command line gives them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Bytes of memory.
-    pub(crate) memory: Option<u64>,
-    /// Thousandths of a CPU.
-    pub(crate) cpus: Option<u64>,
-    /// Processes and threads.
-    pub(crate) pids: Option<u64>,
-}
-
-impl Limits {
-    /// Returns the CPUs that a quota needs at least: a program that asks how many there are starts
-    /// that many threads.
-    pub(crate) fn whole_cpus(&self) -> Option<usize> {
-        self.cpus.map(|m| m.div_ceil(1000) as usize)
-    }
 }

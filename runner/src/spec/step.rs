@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::spec::{Access, Tmpfs};
+
 /// What the first process does in the new namespaces. The order of [`super::Spec::steps`] is the
 /// order of execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +22,8 @@ pub(crate) enum Step {
     Root,
     /// Mount /proc of the new pid namespace.
     Proc,
-    /// Mount /sys, read-only.
-    Sys,
+    /// Mount /sys.
+    Sys(Access),
     /// Mount the hierarchies of cgroups below /sys/fs/cgroup, read-only.
     Cgroups,
     /// Bind the host's /sys, read-only, as the network is the host's.
@@ -30,16 +32,22 @@ pub(crate) enum Step {
     Dev,
     /// Mount /dev/pts.
     Devpts,
-    /// Mount /dev/shm.
-    Shm,
+    /// Mount /dev/shm, of so many bytes.
+    Shm(u64),
     /// Mount /dev/mqueue.
     Mqueue,
     /// Cover a directory with an empty one in memory.
     Hide(OsString),
     /// Attach a volume, by its place in the list.
     Volume(usize),
+    /// Mount a file system in memory.
+    Tmpfs(Tmpfs),
+    /// Bind a device, by its place in the list.
+    Device(usize),
     /// Bind the daemon's files over those of /proc and /sys.
     Shim,
+    /// Wait until the network is ready.
+    Network,
     /// Make a path of /proc or /sys unreadable.
     Mask(String),
     /// Make a path of /proc or /sys unwritable.
@@ -60,16 +68,19 @@ impl fmt::Display for Step {
             Step::CgroupNamespace => f.write_str("enter a cgroup namespace"),
             Step::Root => f.write_str("attach the merged root"),
             Step::Proc => f.write_str("mount /proc"),
-            Step::Sys => f.write_str("mount /sys"),
+            Step::Sys(_) => f.write_str("mount /sys"),
             Step::Cgroups => f.write_str("mount /sys/fs/cgroup"),
             Step::HostSys => f.write_str("bind the host's /sys"),
             Step::Dev => f.write_str("mount /dev"),
             Step::Devpts => f.write_str("mount /dev/pts"),
-            Step::Shm => f.write_str("mount /dev/shm"),
+            Step::Shm(_) => f.write_str("mount /dev/shm"),
             Step::Mqueue => f.write_str("mount /dev/mqueue"),
             Step::Hide(path) => write!(f, "hide {}", Path::new(path).display()),
             Step::Volume(n) => write!(f, "attach volume {n}"),
+            Step::Tmpfs(t) => write!(f, "mount tmpfs at {}", Path::new(&t.target).display()),
+            Step::Device(n) => write!(f, "bind device {n}"),
             Step::Shim => f.write_str("bind the container's own figures over /proc and /sys"),
+            Step::Network => f.write_str("wait for the network"),
             Step::Mask(path) => write!(f, "mask {path}"),
             Step::ReadOnly(path) => write!(f, "make read-only {path}"),
             Step::Console => f.write_str("open a terminal"),

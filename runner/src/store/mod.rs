@@ -1,10 +1,13 @@
 //! Where containers keep what they need while they live, and how leftovers of killed ones go.
 
 mod container;
+mod entry;
+mod record;
 mod remove;
+mod time;
+mod volume;
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -15,9 +18,14 @@ use crate::error::{Context, Error, Result, best_effort};
 use crate::spec::Identity;
 
 pub(crate) use container::{Container, Elsewhere};
+pub(crate) use entry::{Entry, Status, all, find, short};
+pub(crate) use record::{ImageRef, Keep, ProcessId, Record, State, now};
+pub(crate) use remove::remove_tree;
+pub(crate) use time::{rfc3339, span};
+pub(crate) use volume::{ManagedVolume, Volumes};
 
 /// The state directory of one user.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     dir: PathBuf,
 }
@@ -37,50 +45,113 @@ impl Store {
         &self.dir
     }
 
-    /// Returns the directory of a container of this name, whether or not there is one.
+    /// Returns the directory of a container of this id, whether or not there is one.
     pub(crate) fn container_dir(&self, id: &str) -> PathBuf {
         self.dir.join("containers").join(id)
     }
 
-    /// Makes the directory of a new container, after clearing what killed runners left behind.
+    /// Returns where a name leads to its container.
+    pub(crate) fn name_link(&self, name: &str) -> PathBuf {
+        self.dir.join("names").join(name)
+    }
+
+    /// Makes the directory of a new container, after clearing what killed runners left behind. It is
+    /// known to others as soon as [`Container::record`] has written it down.
     ///
     /// # Errors
     /// The name is in use; the state directory can't be made or isn't the user's.
-    pub(crate) fn create(&self, id: &str, identity: &Identity) -> Result<Container> {
-        let all = self.dir.join("containers");
-        private_dir(&self.dir)?;
-        private_dir(&all)?;
+    pub(crate) fn create(&self, record: &Record) -> Result<Container> {
+        for dir in [self.dir.clone(), self.dir.join("containers"), self.dir.join("names")] {
+            private_dir(&dir)?;
+        }
         // Between the making of a directory and its lock nobody may take it for a leftover.
         let _guard = lock_all(&self.dir)?;
-        self.sweep(identity);
-        let dir = self.container_dir(id);
-        match fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(Error::new("--name", format!("a container {id} is running"))
-                    .hint("choose another name"));
-            }
-            r => r.step_at("create directory", &dir)?,
-        }
-        let lock = lock(&dir.join("lock"), FlockArg::LockExclusiveNonblock)?
+        self.sweep(&record.identity);
+        self.take_name(&record.name, &record.id)?;
+        let dir = self.container_dir(&record.id);
+        fs::DirBuilder::new().mode(0o700).create(&dir).step_at("create directory", &dir)?;
+        let held = lock(&dir.join("lock"), FlockArg::LockExclusiveNonblock)?
             .ok_or_else(|| Error::new("lock", "somebody else has it").at(&dir))?;
-        Ok(Container::new(dir, lock))
+        let container = Container::new(dir, held);
+        match container.record(record) {
+            Ok(()) => Ok(container),
+            Err(e) => {
+                best_effort("clear the container", container.clear_locked(&record.identity));
+                Err(e)
+            }
+        }
     }
 
-    /// Removes the directories and cgroups of containers whose runner is gone.
+    /// Makes a name lead to a container.
+    ///
+    /// # Preconditions
+    /// The store is locked.
+    fn take_name(&self, name: &str, id: &str) -> Result<()> {
+        let link = self.name_link(name);
+        if let Ok(other) = fs::read_link(&link) {
+            let other = other.to_string_lossy();
+            if self.container_dir(&other).exists() {
+                let what = format!("{name} is the name of container {}", entry::short(&other));
+                return Err(Error::new("--name", what)
+                    .hint(format!("choose another name, or remove it by `runner rm {name}`")));
+            }
+            // Its container has gone without taking the name along.
+            fs::remove_file(&link).step_at("remove", &link)?;
+        }
+        std::os::unix::fs::symlink(id, &link).step_at("create link", &link)
+    }
+
+    /// Gives back names whose container has gone.
+    fn release_names(&self) -> Result<()> {
+        let names = self.dir.join("names");
+        for link in fs::read_dir(&names).into_iter().flatten().flatten() {
+            let gone = fs::read_link(link.path())
+                .is_ok_and(|id| !self.container_dir(&id.to_string_lossy()).exists());
+            if gone {
+                fs::remove_file(link.path()).step_at("remove", link.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears what killed runners left: containers that were to go with them, and what only a running
+    /// one needs of those that stay.
+    ///
+    /// # Preconditions
+    /// The store is locked.
     fn sweep(&self, identity: &Identity) {
         let Ok(entries) = fs::read_dir(self.dir.join("containers")) else { return };
+        let mut removed = false;
         for entry in entries.flatten() {
+            let dir = entry.path();
+            if !Container::has_leftovers(&dir) {
+                continue;
+            }
             // A lock that can be taken is a runner that is gone: the kernel let go of it.
-            match lock(&entry.path().join("lock"), FlockArg::LockExclusiveNonblock) {
+            match lock(&dir.join("lock"), FlockArg::LockExclusiveNonblock) {
                 Ok(Some(held)) => {
-                    let stale = Container::new(entry.path(), held);
-                    best_effort("clear a killed container", stale.clear_locked(identity));
+                    removed |= Container::is_thrown(&dir);
+                    let stale = Container::new(dir, held);
+                    best_effort("clear a killed container", stale.sweep(identity));
                 }
                 Ok(None) => {}
                 Err(e) if e.is(nix::errno::Errno::ENOENT) => {}
                 Err(e) => best_effort::<(), _>("clear a killed container", Err(e.to_string())),
             }
         }
+        if removed {
+            best_effort("clear names", self.release_names());
+        }
+    }
+
+    /// Clears what killed runners left, now.
+    pub(crate) fn clear_leftovers(&self, identity: &Identity) -> Result<()> {
+        if !self.dir.join("containers").exists() {
+            return Ok(());
+        }
+        let _guard = lock_all(&self.dir)?;
+        self.sweep(identity);
+        self.release_names()
     }
 }
 
