@@ -4,8 +4,8 @@
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use support::Union;
 use support::requests::{Counter, Messages, summary};
+use support::{Union, require};
 
 use crate::files::*;
 use crate::subjects::only_ours;
@@ -81,4 +81,25 @@ only_ours! {
         let changed = counter.count(|| chmod(&u.path("d/low"), 0o600));
         at_most("chmod", &changed, &[("LOOKUP", 1), ("SETATTR", 1), ("GETATTR", 1)]);
     }
+}
+
+/// Not even for `security.capability`, about which the kernel asks before the first write to a file.
+#[test]
+fn without_attributes_nobody_asks_for_them() {
+    let name = "without_attributes_nobody_asks_for_them";
+    require!(name, crate::subjects::ours().usable());
+    let u = Union::on(&crate::subjects::ours()).layer("f low \"x\" x:user.a=b");
+    let u = u.option("noxattrs=1").mount();
+    let error = set_xattr(&u.path("low"), "user.c", b"d");
+    assert_eq!(error, Err(nix::errno::Errno::EOPNOTSUPP));
+    assert_eq!(xattrs(&u.path("low")), [""; 0]);
+    put(&u.path("warm"), "x");
+    let counter = Counter::new(u.root());
+    require!(name, counter.as_ref().map(drop).map_err(Clone::clone));
+    let counter = counter.expect("checked above");
+    let _caches = hold_caches(false);
+    let created = counter.count(|| put(&u.path("new"), "x"));
+    let most =
+        [("LOOKUP", 1), ("CREATE", 1), ("GETATTR", 1), ("WRITE", 1), ("FLUSH", 1), ("RELEASE", 1)];
+    at_most("create, write and close", &created, &most);
 }

@@ -38,9 +38,7 @@ impl Union {
 
     /// Returns the names of all attributes, each followed by a NUL.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
-        if self.core.options.no_xattrs {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        self.has_xattrs()?;
         let inode = self.core.inode(ino)?;
         let place = inode.place.read();
         if is_barrier(&place) {
@@ -95,8 +93,14 @@ impl Union {
         self.acl_changed(caller, &inode, name)
     }
 
+    /// Fails where attributes are refused. The kernel makes `EOPNOTSUPP` of it, and asks no more: not for
+    /// `security.capability` either, which it wants to know at the first write to each file.
+    fn has_xattrs(&self) -> Result<()> {
+        if self.core.options.no_xattrs { Err(Errno::ENOSYS) } else { Ok(()) }
+    }
+
     fn allowed(&self, name: &OsStr) -> Result<()> {
-        if self.core.options.no_xattrs { Err(Errno::EOPNOTSUPP) } else { Ok(()) }?;
+        self.has_xattrs()?;
         let name = name.as_bytes();
         if name.starts_with(b"user.fuseoverlayfs.") || is_recorded(name) {
             return Err(Errno::EPERM);
