@@ -21,6 +21,8 @@ use parking_lot::{Condvar, Mutex};
 const TICK: Duration = Duration::from_millis(2);
 /// After so many looks that saw nothing happen the watch sleeps until the next message.
 const QUIET_TICKS: u32 = 10;
+/// After so many looks at a thread that works on one message another one helps.
+const LONG: u32 = 5;
 /// Looks after which the number of readers is thought over.
 const WINDOW: u32 = 16;
 /// Looks of a window that find messages waiting, from which on another reader helps. One client that
@@ -211,7 +213,8 @@ impl Turns {
         }
         let turns = Arc::clone(self);
         let watch = move || {
-            let mut watch = Watch { turns: &turns, device, seen: vec![0; turns.threads()] };
+            let mut watch =
+                Watch { turns: &turns, device, seen: vec![Seen::default(); turns.threads()] };
             while watch.until_quiet() && watch.asleep() {}
             turns.end();
         };
@@ -234,8 +237,15 @@ impl Turns {
 struct Watch<'a> {
     turns: &'a Turns,
     device: OwnedFd,
-    /// Steps of the threads at the last look.
-    seen: Vec<u64>,
+    /// The threads at the last look.
+    seen: Vec<Seen>,
+}
+
+/// A thread's steps, and at how many looks they were the same.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    steps: u64,
+    looks: u32,
 }
 
 /// What the device said.
@@ -270,19 +280,20 @@ impl Watch<'_> {
         true
     }
 
-    /// Counts threads that sleep in the same message as at the last look as blocked; returns whether
-    /// anything happened since.
+    /// Counts threads that sleep in the same message as at the last look, or work on it for long, as
+    /// blocked; returns whether anything happened since.
     fn look(&mut self) -> bool {
         let mut is_busy = false;
         for (slot, seen) in self.turns.slots.iter().zip(&mut self.seen) {
             let steps = slot.steps.load(Ordering::Acquire);
             let is_inside = steps % 2 == 1;
-            let is_stuck = is_inside && steps == *seen;
-            if is_stuck && !slot.is_blocked.load(Ordering::Relaxed) && slot.sleeps() {
+            let changed = steps != seen.steps;
+            *seen = Seen { steps, looks: if changed { 0 } else { seen.looks + 1 } };
+            is_busy |= is_inside || changed;
+            let is_known = slot.is_blocked.load(Ordering::Relaxed);
+            if is_inside && !changed && !is_known && (seen.looks >= LONG || slot.sleeps()) {
                 self.turns.block(slot);
             }
-            is_busy |= is_inside || steps != *seen;
-            *seen = steps;
         }
         is_busy
     }
