@@ -207,8 +207,6 @@ fn effective_capabilities() -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// `CAP_CHOWN` of capabilities(7).
-pub const CAP_CHOWN: u32 = 0;
 /// `CAP_DAC_OVERRIDE` of capabilities(7).
 pub const CAP_DAC_OVERRIDE: u32 = 1;
 /// `CAP_SYS_ADMIN` of capabilities(7).
