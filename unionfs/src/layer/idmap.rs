@@ -87,6 +87,12 @@ impl IdMap {
         let hit = self.ranges.iter().find(|r| id.0 >= r.shown && id.0 - r.shown < r.len);
         hit.map(|r| DiskId(r.disk + (id.0 - r.shown))).ok_or(Errno::EINVAL)
     }
+
+    /// Returns the owner on disk of what a user makes. Whoever isn't in the map, as an engine that
+    /// prepares a container's root, makes things in its own name, as with fuse-overlayfs.
+    pub fn of_creator(&self, id: UnionId) -> DiskId {
+        self.on_disk(id).unwrap_or(DiskId(id.0))
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +111,8 @@ mod tests {
         assert_eq!(map.on_disk(UnionId(1000)), Ok(DiskId(0)));
         assert_eq!(map.on_disk(UnionId(100_004)), Ok(DiskId(5)));
         assert_eq!(map.on_disk(UnionId(7)), Err(Errno::EINVAL));
+        assert_eq!(map.of_creator(UnionId(7)), DiskId(7));
+        assert_eq!(map.of_creator(UnionId(1000)), DiskId(0));
     }
 
     #[test]

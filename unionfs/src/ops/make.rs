@@ -158,8 +158,8 @@ impl Union {
         let mut plan = Plan {
             new,
             mode: mode.bits & 0o7777 & !mode.umask,
-            uid: self.core.options.uids.on_disk(caller.uid)?.0,
-            gid: if setgid { meta.gid } else { self.core.options.gids.on_disk(caller.gid)?.0 },
+            uid: self.core.options.uids.of_creator(caller.uid).0,
+            gid: if setgid { meta.gid } else { self.core.options.gids.of_creator(caller.gid).0 },
             access_acl: None,
             default_acl: None,
             literal: new == New::File && name.as_bytes().starts_with(marks::DOT_WH),
