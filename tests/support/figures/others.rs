@@ -192,6 +192,7 @@ fn threads() -> Group {
         },
         Row {
             unit: "",
+            steady: false,
             ..time(
                 "loadavg",
                 "last pid is one of its own",
