@@ -106,3 +106,39 @@ fn the_hook_binds_below_the_bundle_s_root() {
         .expect("run");
     assert!(String::from_utf8_lossy(&out.stdout).starts_with("MemTotal:"), "{out:?}");
 }
+
+#[test]
+fn contributed_files_name_verbs_that_there_are() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../procfs-shim/contrib");
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a contributed file");
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let daemonset = read("daemonset.yaml");
+    let inside = daemonset.split("<<'SPEC'\n").nth(1).and_then(|t| t.split("SPEC\n").next());
+    let hooks = [
+        parse(&read("90-procfs-shim.json"))["hook"]["args"].clone(),
+        parse(&read("cdi-procfs-shim.json"))["devices"][0]["containerEdits"]["hooks"][0]["args"]
+            .clone(),
+        parse(inside.expect("a specification"))["devices"][0]["containerEdits"]["hooks"][0]["args"]
+            .clone(),
+    ];
+    for hook in hooks {
+        let args: Vec<&str> =
+            hook.as_array().expect("arguments").iter().flat_map(|a| a.as_str()).collect();
+        assert_eq!(args[..2], ["procfs-shim", "hook"]);
+        let help = Command::new(PROGRAM).args(&args[1..]).arg("--help").output().expect("run");
+        assert!(help.status.success(), "{args:?}");
+    }
+    // Each command line of the unit, checked by its own help.
+    let unit = read("procfs-shim.service");
+    let lines =
+        unit.lines().filter_map(|l| l.split_once("=").filter(|(k, _)| k.starts_with("Exec")));
+    let mut count = 0;
+    for (_, line) in lines {
+        let mut words = line.trim_start_matches('-').split(' ');
+        assert_eq!(words.next(), Some("/usr/bin/procfs-shim"));
+        let out = Command::new(PROGRAM).args(words).arg("--help").output().expect("run");
+        assert!(out.status.success(), "{line}");
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
