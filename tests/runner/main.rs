@@ -11,6 +11,7 @@ mod images_registry;
 mod kill;
 mod life;
 mod limits;
+mod network;
 mod process;
 mod programs;
 mod root;

@@ -1,20 +1,28 @@
 //! The container's way to other machines: pasta(1), which translates between its network namespace and
 //! the host's sockets, and needs no privilege for it.
 
+use std::convert::Infallible;
+use std::ffi::CString;
 use std::fs;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{
+    Pid, dup2_stderr, dup2_stdin, dup2_stdout, execvp, getpid, getppid, mkfifo, setsid,
+};
+use sys::process::Fork;
 
-use crate::error::{Context, Error, Result, best_effort};
+use crate::error::{Context, Error, Exit, Result, best_effort};
 use crate::launch::mapped;
 use crate::spec::{Net, Port, Protocol, Spec};
 
@@ -26,7 +34,7 @@ pub(super) struct Network {
     state: PathBuf,
     ports: Vec<Port>,
     is_mapped: bool,
-    process: Option<Child>,
+    process: Option<i32>,
 }
 
 impl Network {
@@ -54,26 +62,33 @@ impl Network {
             .step_at("open", &fifo)?;
         let said = self.state.join("pasta.log");
         let log = fs::File::create(&said).step_at("create", &said)?;
-        let child = Command::new("pasta")
-            .args(arguments(first, self.is_mapped, &fifo, &self.ports))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|e| {
-                Error::new("start", e).at("pasta").hint_if(
-                    nix::errno::Errno::ENOENT,
-                    "install the package `passt`, or use --net host or --net none",
-                )
-            })?;
-        let child = self.process.insert(child);
+        // By descriptors: the first process hides what is below its directory of /proc, and pasta gives
+        // its rights away before it looks there.
+        let namespaces = Namespaces::open(first, self.is_mapped)?;
+        let args = arguments(&namespaces, &fifo, &self.ports);
+        let pid = start(args, &log)?;
+        self.process = Some(pid);
+        drop(namespaces);
         let since = Instant::now();
         loop {
-            if let Some(status) = child.try_wait().step("wait for pasta")? {
+            if let Some(code) = ended(pid).step("wait for pasta")? {
+                self.process = None;
                 let said = fs::read_to_string(&said).unwrap_or_default();
-                let said = said.trim().replace('\n', "; ");
-                return Err(Error::new("pasta", format!("it ended with {status}: {said}"))
-                    .hint("it needs /dev/net/tun, which everybody must be able to open"));
+                let own = |l: &&str| !l.contains("to syslog");
+                let said = said.lines().filter(own).collect::<Vec<_>>().join("; ");
+                if code == i32::from(Exit::NotFound as u8) && said.is_empty() {
+                    return Err(Error::new("start", Errno::ENOENT)
+                        .at("pasta")
+                        .hint("install the package `passt`, or use --net host or --net none"));
+                }
+                let error = Error::new("pasta", format!("it ended with status {code}: {said}"));
+                return Err(
+                    match fs::File::options().read(true).write(true).open("/dev/net/tun") {
+                        Ok(_) => error,
+                        Err(_) => error
+                            .hint("it needs /dev/net/tun: as root, run `chmod 666 /dev/net/tun`"),
+                    },
+                );
             }
             let mut fds = [PollFd::new(ready.as_fd(), PollFlags::POLLIN)];
             if matches!(poll(&mut fds, PollTimeout::from(50u8)), Ok(1..)) {
@@ -91,9 +106,9 @@ impl Network {
 
     /// Ends it.
     pub(super) fn end(mut self) {
-        if let Some(child) = &mut self.process {
-            best_effort("end pasta", child.kill());
-            best_effort("wait for pasta", child.wait());
+        if let Some(pid) = self.process.take().map(Pid::from_raw) {
+            best_effort("end pasta", kill(pid, Signal::SIGKILL));
+            best_effort("wait for pasta", waitpid(pid, None));
         }
         remove(&self.state.join("pasta.log"));
         remove(&self.state.join("pasta.ready"));
@@ -107,7 +122,71 @@ fn remove(path: &Path) {
     }
 }
 
-fn arguments(first: i32, is_mapped: bool, ready: &Path, ports: &[Port]) -> Vec<String> {
+/// Starts the translator as a child that ends with us; returns its pid.
+fn start(args: Vec<String>, log: &fs::File) -> Result<i32> {
+    let argv = std::iter::once("pasta".to_owned()).chain(args);
+    let argv: Vec<CString> =
+        argv.map(|a| CString::new(a).step("start pasta")).collect::<Result<_>>()?;
+    let supervisor = getpid();
+    match sys::process::fork().step("start pasta")? {
+        Fork::Parent(pid) => Ok(pid),
+        Fork::Child => {
+            let code = match become_pasta(&argv, log, supervisor) {
+                Ok(never) => match never {},
+                Err(Errno::ENOENT) => Exit::NotFound,
+                Err(_) => Exit::CannotRun,
+            };
+            std::process::exit(code as i32)
+        }
+    }
+}
+
+fn become_pasta(argv: &[CString], log: &fs::File, supervisor: Pid) -> nix::Result<Infallible> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // It may have ended before the line above.
+    if getppid() != supervisor {
+        return Err(Errno::ESRCH);
+    }
+    setsid()?;
+    let null = fs::File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|_| Errno::ENODEV)?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(log)?;
+    sys::process::reset_signals()?;
+    let name = argv.first().ok_or(Errno::EINVAL)?;
+    execvp(name, argv)
+}
+
+/// Returns the status of a child that has ended.
+fn ended(pid: i32) -> nix::Result<Option<i32>> {
+    Ok(match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG))? {
+        WaitStatus::Exited(_, code) => Some(code),
+        WaitStatus::Signaled(_, signal, _) => Some(128 + signal as i32),
+        _ => None,
+    })
+}
+
+/// The namespaces that it enters, open for it to inherit.
+struct Namespaces {
+    network: OwnedFd,
+    user: Option<OwnedFd>,
+}
+
+impl Namespaces {
+    fn open(first: i32, is_mapped: bool) -> Result<Namespaces> {
+        let open = |kind: &str| {
+            let path = format!("/proc/{first}/ns/{kind}");
+            let fd: OwnedFd = fs::File::open(&path).step_at("open", &path)?.into();
+            sys::process::keep_on_exec(&fd).step("hand over a namespace")?;
+            Ok(fd)
+        };
+        let user = is_mapped.then(|| open("user")).transpose()?;
+        Ok(Namespaces { network: open("net")?, user })
+    }
+}
+
+fn arguments(namespaces: &Namespaces, ready: &Path, ports: &[Port]) -> Vec<String> {
     let own = |s: &str| s.to_owned();
     let mut all = vec![own("--foreground"), own("--quiet"), own("--config-net")];
     all.extend([own("--no-map-gw"), own("--pid"), ready.display().to_string()]);
@@ -127,12 +206,12 @@ fn arguments(first: i32, is_mapped: bool, ready: &Path, ports: &[Port]) -> Vec<S
             all.extend([own(option), own("none")]);
         }
     }
-    match is_mapped {
-        true => all.extend([own("--userns"), format!("/proc/{first}/ns/user")]),
+    match &namespaces.user {
+        Some(user) => all.extend([own("--userns"), sys::openat::proc_path(user)]),
         // Root's containers share its user namespace, and pasta its rights to enter another network.
-        false => all.extend([own("--netns-only"), own("--runas"), own("0:0")]),
+        None => all.extend([own("--netns-only"), own("--runas"), own("0:0")]),
     }
-    all.extend([own("--netns"), format!("/proc/{first}/ns/net")]);
+    all.extend([own("--netns"), sys::openat::proc_path(&namespaces.network)]);
     all
 }
 
@@ -148,9 +227,11 @@ mod tests {
             container: 80,
             protocol,
         };
-        let all = arguments(7, true, Path::new("/r"), &[port(Protocol::Tcp, "127.0.0.1")]);
+        let null = || fs::File::open("/dev/null").unwrap().into();
+        let namespaces = Namespaces { network: null(), user: Some(null()) };
+        let all = arguments(&namespaces, Path::new("/r"), &[port(Protocol::Tcp, "127.0.0.1")]);
         let text = all.join(" ");
         assert!(text.contains("-t 127.0.0.1/8080:80 -u none"), "{text}");
-        assert!(text.ends_with("--userns /proc/7/ns/user --netns /proc/7/ns/net"), "{text}");
+        assert!(text.contains("--userns /proc/self/fd/"), "{text}");
     }
 }
