@@ -89,7 +89,6 @@ impl Shim {
         Shim::start_at(directory(), args, PATIENCE)
     }
 
-
     /// Starts it for a test that lasts.
     pub(crate) fn start_for<A: AsRef<OsStr>>(lasts: Duration, args: &[A]) -> Shim {
         Shim::start_at(directory(), args, PATIENCE + 2 * lasts)
