@@ -24,7 +24,6 @@ mod cgroup;
 mod cli;
 mod error;
 mod identity;
-#[allow(dead_code, reason = "`run IMAGE` calls the rest")]
 mod image;
 mod launch;
 mod plan;

@@ -6,6 +6,7 @@ mod escape;
 mod fixture;
 mod image_fixture;
 mod images;
+mod images_commit;
 mod images_hostile;
 mod images_registry;
 mod kill;

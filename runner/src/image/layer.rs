@@ -2,8 +2,8 @@
 //! in two threads.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::error::{Context, Error, Result};
@@ -33,10 +33,8 @@ pub(crate) struct Source<'a> {
 pub(crate) enum Blob {
     /// To the store, from the stream; the digest is checked if it is known.
     Keep(Option<Digest>),
-    /// It is this file in the staging directory: checked, and on disk.
+    /// It is this file in the staging directory, and checked.
     Staged(PathBuf, Digest, u64),
-    /// It is in the store already.
-    Stored(Digest, u64),
 }
 
 /// What went through the first thread.
@@ -68,7 +66,6 @@ pub(crate) fn add(work: &Work, source: Source<'_>) -> Result<(Digest, Layer)> {
     let (blob, expected, staged) = match source.blob {
         Blob::Keep(expected) => (None, expected, Some(kept.clone())),
         Blob::Staged(path, digest, size) => (Some((digest, size)), None, Some(path)),
-        Blob::Stored(digest, size) => (Some((digest, size)), None, None),
     };
     let feeder = Feeder { keep: blob.is_none().then_some(kept), blob, limit: work.rules.size_max };
     let (sender, receiver) = sync_channel(CHUNKS);
@@ -89,7 +86,6 @@ pub(crate) fn add(work: &Work, source: Source<'_>) -> Result<(Digest, Layer)> {
     };
     check("layer", source.diff_id.as_ref(), &fed.diff_id)?;
     check("layer's blob", expected.as_ref(), &fed.blob)?;
-    sync_tree(&dir)?;
     work.store.publish_layer(&dir, &fed.diff_id)?;
     if let Some(path) = staged {
         work.store.publish_blob(&path, &fed.blob)?;
@@ -104,12 +100,6 @@ pub(crate) fn add(work: &Work, source: Source<'_>) -> Result<(Digest, Layer)> {
         archive_size: fed.archive_size,
     };
     Ok((fed.diff_id, layer))
-}
-
-/// Brings all files of a layer to disk, before the layer gets its name.
-fn sync_tree(dir: &Path) -> Result<()> {
-    let root = File::open(dir).step_at("open", dir)?;
-    sys::copy::syncfs(&root).step_at("write to disk", dir)
 }
 
 fn check(what: &str, expected: Option<&Digest>, got: &Digest) -> Result<()> {
@@ -168,8 +158,7 @@ impl Feeder {
             let (_, blob, size) = raw.finish();
             (diff_id, archive_size, (blob, size), false)
         };
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error);
-        file.and_then(|f| f.sync_all()).step_at("write", path)?;
+        file.flush().step_at("write", path)?;
         let compression = if ours { Compression::Zstd } else { compression };
         Ok(Fed { diff_id, archive_size, blob, blob_size, compression, ours })
     }

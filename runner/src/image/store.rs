@@ -161,39 +161,43 @@ impl ImageStore {
         Ok(bytes)
     }
 
-    /// Keeps a small blob.
+    /// Keeps a small blob; [`ImageStore::sync`] brings it to disk.
     pub(crate) fn write_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        if !self.blob(&digest).exists() {
-            let staging = self.stage()?;
-            let path = staging.path().join("blob");
-            let write = || {
-                let mut file = fs::File::create(&path)?;
-                file.write_all(bytes)?;
-                file.sync_all()
-            };
-            write().step_at("write blob", &path)?;
-            self.publish_blob(&path, &digest)?;
-        }
+        let staging = self.stage()?;
+        let path = staging.path().join("blob");
+        fs::write(&path, bytes).step_at("write blob", &path)?;
+        self.publish_blob(&path, &digest)?;
         Ok(digest)
     }
 
-    /// Gives a complete blob, whose data is on disk, its name.
-    pub(crate) fn publish_blob(&self, from: &Path, digest: &Digest) -> Result<()> {
-        let to = self.blob(digest);
-        let parent = self.dir.join("blobs/sha256");
-        fs::rename(from, &to).and_then(|()| sync_dir(&parent)).step_at("keep blob", &to)
+    /// Brings everything to disk that was added: the index may name it then.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let dir = fs::File::open(&self.dir).step_at("open", &self.dir)?;
+        sys::copy::syncfs(&dir).step_at("write to disk", &self.dir)
     }
 
-    /// Gives a complete layer, whose files are on disk, its name; one that is there already stays.
+    /// Gives a complete blob its name. What has it already is either the same, or was left by a crash
+    /// of the machine.
+    pub(crate) fn publish_blob(&self, from: &Path, digest: &Digest) -> Result<()> {
+        let to = self.blob(digest);
+        fs::rename(from, &to).step_at("keep blob", &to)
+    }
+
+    /// Gives a complete layer its name. One that has it already stays if the index knows it; else it
+    /// may have been left by a crash of the machine, and goes to where the new one was.
     pub(crate) fn publish_layer(&self, from: &Path, diff_id: &Digest) -> Result<()> {
         let to = self.layer(diff_id);
         match fs::rename(from, &to) {
-            Ok(()) => sync_dir(&self.layers()).step_at("keep layer", &to),
-            // Another command was faster; a layer's directory may be empty, which a rename replaces.
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            Err(e) => Err(e).step_at("keep layer", &to),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            r => return r.step_at("keep layer", &to),
         }
+        if self.index()?.layers.contains_key(diff_id) {
+            return Ok(());
+        }
+        let (cwd, flags) = (nix::fcntl::AT_FDCWD, nix::libc::RENAME_EXCHANGE);
+        sys::name::rename(cwd, from.as_os_str(), cwd, to.as_os_str(), flags)
+            .step_at("keep layer", &to)
     }
 }
 

@@ -83,6 +83,7 @@ impl Work {
             Some(bytes) => Some(self.store.write_blob(bytes)?),
             None => None,
         };
+        self.store.sync()?;
         let created = document.created().to_owned();
         self.store.change(|index| {
             for (diff_id, layer) in image.layers {

@@ -2,193 +2,109 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use unionfs::offline::{Stack, changes};
+use unionfs::offline::{Change, Stack, changes};
 
 use super::args::{CommitArgs, DiffArgs};
 use super::{adding, line, write_file};
+use crate::cgroup::freezer;
 use crate::cli::format::Format;
 use crate::cli::{print, print_bytes};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, best_effort, warn};
 use crate::image::{self, About, Changed, Digest, InUse, Reference, SIZE_MAX, as_root_of};
-use crate::spec::Identity;
-use crate::store::Store;
+use crate::spec::{Cgroup, Identity};
+use crate::store::{self, Entry, Status, Store};
 
 /// Files that the runner gives every container; changes of them are no part of an image.
 const GIVEN: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
-/// What is written of a container, as far as its changes are concerned.
-#[derive(Debug, Deserialize)]
-struct Record {
-    id: String,
-    name: String,
-    image: Option<ImageRef>,
-    identity: Identity,
-    request: Request,
-}
-
-#[derive(Debug, Deserialize)]
-struct ImageRef {
-    id: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Request {
-    upper: Option<PathBuf>,
-    root: Root,
-    #[serde(default)]
-    volumes: Vec<Covered>,
-    #[serde(default)]
-    tmpfs: Vec<Covered>,
-}
-
-#[derive(Debug, Deserialize)]
-enum Root {
-    Host,
-    Layers(Vec<PathBuf>),
-}
-
-#[derive(Debug, Deserialize)]
-struct Covered {
-    target: std::ffi::OsString,
-}
-
-/// A container on disk.
-struct Container {
-    dir: PathBuf,
-    record: Record,
-}
-
-impl Container {
-    /// Returns the directory of its changes, if there were any yet.
-    fn upper(&self) -> Option<PathBuf> {
-        let theirs = self.record.request.upper.clone();
-        Some(theirs.unwrap_or_else(|| self.dir.join("upper"))).filter(|u| u.is_dir())
-    }
-
-    fn lowers(&self) -> Vec<PathBuf> {
-        match &self.record.request.root {
-            Root::Host => vec![PathBuf::from("/")],
-            Root::Layers(all) => all.clone(),
-        }
-    }
-
-    fn without(&self) -> Vec<PathBuf> {
-        let request = &self.record.request;
-        let covered =
-            request.volumes.iter().chain(&request.tmpfs).map(|c| PathBuf::from(&c.target));
-        covered.chain(GIVEN.iter().map(PathBuf::from)).collect()
-    }
-}
-
-/// Returns all containers.
-fn all(store: &Store) -> Result<Vec<Container>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(store.dir().join("containers")).into_iter().flatten().flatten() {
-        let path = entry.path().join("record.json");
-        let Ok(bytes) = std::fs::read(&path) else { continue };
-        let record = serde_json::from_slice(&bytes).step_at("read", &path)?;
-        found.push(Container { dir: entry.path(), record });
-    }
-    Ok(found)
-}
-
-/// Finds a container by name, id, or the start of an id that no other has.
-fn find(store: &Store, word: &str) -> Result<Container> {
-    let mut found = all(store)?;
-    if let Some(at) = found.iter().position(|c| c.record.name == word) {
-        return Ok(found.swap_remove(at));
-    }
-    found.retain(|c| word.len() >= 2 && c.record.id.starts_with(word));
-    match (found.pop(), found.is_empty()) {
-        (Some(one), true) => Ok(one),
-        (Some(_), false) => Err(Error::new(format!("container {word}"), "several ids begin so")
-            .hint("write more of the id")),
-        (None, _) => Err(Error::new(format!("container {word}"), "there is no such container")
-            .hint("see `runner ps --all`; one that was run with --rm is gone with its changes")),
-    }
-}
-
 /// Returns the images that containers are made of.
 pub(super) fn in_use(store: &Store) -> Result<InUse> {
     let mut used = InUse::new();
-    for container in all(store)? {
-        let image = container.record.image.as_ref().and_then(|i| Digest::from_hex(&i.id));
-        if let Some(id) = image {
-            used.entry(id).or_default().push(container.record.name);
+    for entry in store::all(store)? {
+        if let Some(id) = image_of(&entry) {
+            used.entry(id).or_default().push(entry.name().to_owned());
         }
     }
     Ok(used)
 }
 
+fn image_of(entry: &Entry) -> Option<Digest> {
+    entry.record.image.as_ref().and_then(|i| Digest::from_hex(&i.id))
+}
+
+/// Returns the paths of a container that are not part of its changes.
+fn without(entry: &Entry) -> Vec<PathBuf> {
+    entry.volume_targets().into_iter().chain(GIVEN.iter().map(PathBuf::from)).collect()
+}
+
 /// Runs `work` as one who can read the container's files.
-fn as_owner(container: &Container, work: impl FnOnce() -> Result<u8>) -> Result<u8> {
-    match &container.record.identity {
+fn as_owner(entry: &Entry, work: impl FnOnce() -> Result<u8>) -> Result<u8> {
+    match entry.identity() {
         Identity::Host => work(),
         Identity::Mapped(maps) => as_root_of(maps, work),
     }
 }
 
 pub(super) fn diff(args: &DiffArgs, store: &Store) -> Result<u8> {
-    let container = find(store, &args.container)?;
-    let Some(upper) = container.upper() else {
-        return if args.json || args.format.as_deref() == Some("json") {
-            line("[]").map(|()| 0)
+    let entry = store::find(store, &args.container)?;
+    as_owner(&entry, || {
+        let upper = entry.upper();
+        let list = if upper.is_dir() {
+            Stack::open(&upper, &entry.layers())
+                .and_then(|stack| changes(&stack.without(without(&entry))))
+                .map_err(|e| Error::new(format!("diff {}", args.container), e.to_string()))?
         } else {
-            Ok(0)
+            Vec::new()
         };
-    };
-    as_owner(&container, || {
-        let list = Stack::open(&upper, &container.lowers())
-            .and_then(|stack| changes(&stack.without(container.without())))
-            .map_err(|e| Error::new(format!("diff {}", args.container), e.to_string()))?;
-        let rows: Vec<Value> = list.iter().map(row).collect();
         match Format::of(args.format.as_deref(), args.json) {
-            Format::Table => {
-                let mut text = Vec::new();
-                for change in &list {
-                    text.extend_from_slice(format!("{} ", change.kind.letter()).as_bytes());
-                    text.extend_from_slice(change.path.as_os_str().as_encoded_bytes());
-                    text.push(b'\n');
-                }
-                print_bytes(&text)?;
+            Format::Table => print_bytes(&lines(&list))?,
+            format => {
+                let rows: Vec<Value> = list.iter().map(row).collect();
+                print(&format.list(&[("KIND", "Kind"), ("PATH", "Path")], &rows)?)?;
             }
-            format => print(&format.list(&[("KIND", "Kind"), ("PATH", "Path")], &rows)?)?,
         }
         Ok(0)
     })
 }
 
+fn lines(list: &[Change]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for change in list {
+        text.extend_from_slice(format!("{} ", change.kind.letter()).as_bytes());
+        text.extend_from_slice(change.path.as_os_str().as_encoded_bytes());
+        text.push(b'\n');
+    }
+    text
+}
+
 /// Returns a change as JSON; bytes that are no UTF-8 are replaced.
-fn row(change: &unionfs::offline::Change) -> Value {
+fn row(change: &Change) -> Value {
     json!({"Kind": change.kind.letter().to_string(), "Path": change.path.to_string_lossy()})
 }
 
 pub(super) fn commit(args: &CommitArgs, store: &Store) -> Result<u8> {
-    let container = find(store, &args.container)?;
+    let entry = store::find(store, &args.container)?;
     let about = About {
         changes: args.about.change.clone(),
         message: args.about.message.clone(),
         author: args.author.clone(),
         name: args.name.as_deref().map(Reference::local).transpose()?,
     };
-    let image = container.record.image.as_ref().and_then(|i| Digest::from_hex(&i.id));
-    adding(store, args.quiet, SIZE_MAX, |work| {
-        let empty = work.temp("unchanged");
-        let upper = match container.upper() {
-            Some(upper) => upper,
-            None => {
-                std::fs::create_dir(&empty).step_at("create directory", &empty)?;
-                empty
-            }
-        };
+    // Outside of the user namespace, in which cgroups may be somebody else's.
+    let paused = Paused::pause(&entry, args.pause);
+    let done = adding(store, args.quiet, SIZE_MAX, |work| {
+        let mut upper = entry.upper();
+        if !upper.is_dir() {
+            upper = work.temp("unchanged");
+            std::fs::create_dir(&upper).step_at("create directory", &upper)?;
+        }
         let changed = Changed {
             upper,
-            lowers: container.lowers(),
-            without: container.without(),
-            image,
-            created_by: format!("runner commit {}", container.record.name),
+            lowers: entry.layers(),
+            without: without(&entry),
+            image: image_of(&entry),
+            created_by: format!("runner commit {}", entry.name()),
         };
         let id = image::commit(work, &changed, &about)?;
         if let Some(file) = &args.iidfile {
@@ -196,5 +112,34 @@ pub(super) fn commit(args: &CommitArgs, store: &Store) -> Result<u8> {
         }
         line(id.hex())?;
         Ok(0)
-    })
+    });
+    drop(paused);
+    done
+}
+
+/// A container whose processes stand still while this lives.
+struct Paused(Vec<Cgroup>);
+
+impl Paused {
+    /// Stops a container that runs; where that isn't possible, it is said and goes on.
+    fn pause(entry: &Entry, wanted: bool) -> Option<Paused> {
+        let cgroups = entry.state.cgroups.clone();
+        // One that is paused already stays so.
+        if !wanted || entry.status() != Status::Running || freezer::is_paused(&cgroups) {
+            return None;
+        }
+        match freezer::pause(&cgroups) {
+            Ok(()) => Some(Paused(cgroups)),
+            Err(e) => {
+                warn(format_args!("the container goes on meanwhile: {e}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        best_effort("let the container go on", freezer::thaw(&self.0));
+    }
 }

@@ -103,7 +103,7 @@ fn manifest(client: &Client, word: &str, expected: Option<&Digest>) -> Result<Ve
 
 fn config(work: &Work, client: &Client, image: &ImageManifest) -> Result<Vec<u8>> {
     let digest = oci::digest(image.config())?;
-    if work.store.blob(&digest).exists() {
+    if work.store.index()?.images.contains_key(&digest) {
         return work.store.read_blob(&digest, CONFIG_MAX);
     }
     if image.config().size() > CONFIG_MAX {
@@ -129,20 +129,15 @@ fn layers(
         if let Some(layer) = layer::known(work, diff_id)? {
             return Ok(((*diff_id).clone(), layer));
         }
-        let stored = work.store.blob(&digest);
-        let (path, blob) = if stored.exists() {
-            (stored, Blob::Stored(digest, descriptor.size()))
-        } else {
-            let path = work.temp("download");
-            download(work, client, descriptor, &path)?;
-            (path.clone(), Blob::Staged(path, digest, descriptor.size()))
-        };
+        let path = work.temp("download");
+        download(work, client, descriptor, &path)?;
         let stream = Box::new(File::open(&path).step_at("open", &path)?);
+        let blob = Blob::Staged(path, digest, descriptor.size());
         layer::add(work, Source { stream, diff_id: Some((*diff_id).clone()), blob })
     })
 }
 
-/// Gets a blob, checks it and brings it to disk.
+/// Gets a blob and checks it.
 fn download(work: &Work, client: &Client, descriptor: &Descriptor, to: &Path) -> Result<()> {
     let digest = oci::digest(descriptor)?;
     let size = descriptor.size();
@@ -215,7 +210,6 @@ fn download(work: &Work, client: &Client, descriptor: &Descriptor, to: &Path) ->
         )
         .hint("it was damaged on the way, or the registry lies"));
     }
-    file.sync_all().step_at("write", to)?;
     bar.done("pulled");
     Ok(())
 }
