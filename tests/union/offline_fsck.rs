@@ -66,7 +66,7 @@ fn damage_is_found_and_mended() {
         "useless-whiteout /d",
         "useless-whiteout /o/old",
         "useless-whiteout /useless",
-        "work-leftover /work/left",
+        concat!("work-leftover /", "work", "/left"),
         "wrong-links /a",
     ];
     assert_eq!(lines(&found), expected);
