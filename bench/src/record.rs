@@ -18,7 +18,7 @@ pub(crate) enum Record {
     /// What was not, and why.
     Absent(Absent),
     /// One measurement.
-    Row(Row),
+    Row(Box<Row>),
     /// Exact counts of one piece of work.
     Costs(Costs),
     /// The noise guard's opinion of one turn of one subject.
@@ -34,6 +34,9 @@ pub(crate) struct Environment {
     pub(crate) facts: Vec<(String, String)>,
     /// The command line.
     pub(crate) command: Vec<String>,
+    /// Subject that others are compared with, where it isn't the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peer: Option<String>,
     /// Rounds that were asked for.
     pub(crate) rounds: u32,
     /// `quick`, `default` or `full`.
@@ -155,6 +158,9 @@ pub(crate) struct Row {
     pub(crate) error: Option<String>,
     /// Whether the noise guard marked the turn.
     pub(crate) noisy: bool,
+    /// System calls of the daemon, where a worker counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) syscalls: Option<BTreeMap<String, u64>>,
 }
 
 /// Exact counts of one case.

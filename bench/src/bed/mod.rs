@@ -13,6 +13,8 @@ use std::time::Instant;
 
 use crate::measure::latency::Timer;
 use crate::measure::process::{self, Moment};
+use crate::measure::strace::Watch;
+use crate::measure::trace::{Counts, TAIL};
 use crate::record::{Point, Row, Unit};
 use crate::subject::Kind;
 use crate::subject::mount::{Mounted, Place, mount_on, mount_shim_on};
@@ -34,12 +36,13 @@ pub(crate) struct Bed<'a> {
     pub(crate) job: &'a Job,
     link: &'a mut Link,
     mounted: Option<Mounted>,
+    watch: Option<Watch>,
 }
 
 impl<'a> Bed<'a> {
     /// Returns a bed without a mount.
     pub(crate) fn new(job: &'a Job, link: &'a mut Link) -> Bed<'a> {
-        Bed { job, link, mounted: None }
+        Bed { job, link, mounted: None, watch: None }
     }
 
     /// Returns the path of a fixture.
@@ -141,7 +144,7 @@ impl<'a> Bed<'a> {
 
     /// Reports a value that isn't a time.
     pub(crate) fn value(&mut self, name: &str, value: f64, ops: u64) -> io::Result<()> {
-        if self.job.mode == Mode::Count {
+        if self.job.counts() {
             return Ok(());
         }
         let row = Row {
@@ -161,7 +164,9 @@ impl<'a> Bed<'a> {
 
     fn begin(&mut self) -> io::Result<()> {
         let Some(mounted) = self.mounted.as_ref() else { return Ok(()) };
-        if self.job.mode != Mode::Count || mounted.daemon.is_none() {
+        let Some(pid) = mounted.daemon.filter(|_| self.job.counts()) else { return Ok(()) };
+        if self.job.mode == Mode::Watch {
+            self.watch = Some(Watch::begin(&self.job.home, pid)?);
             return Ok(());
         }
         let device = fs::metadata(&mounted.point)?.dev();
@@ -171,11 +176,17 @@ impl<'a> Bed<'a> {
         self.link.ask(&Said::Begin { device, daemon })
     }
 
-    fn end(&mut self) -> io::Result<()> {
-        match self.job.mode == Mode::Count && self.daemon().is_some() {
-            true => self.link.ask(&Said::End),
-            false => Ok(()),
+    /// Ends counting; returns the counts where this process has them.
+    fn end(&mut self) -> io::Result<Option<Counts>> {
+        if let Some(watch) = self.watch.take() {
+            // Answers that nobody waits for are part of it.
+            std::thread::sleep(TAIL);
+            return watch.end().map(Some);
         }
+        if self.job.mode == Mode::Count && self.daemon().is_some() {
+            self.link.ask(&Said::End)?;
+        }
+        Ok(None)
     }
 }
 
@@ -252,7 +263,7 @@ impl Case<'_, '_> {
         let done = work(&mut timer);
         let wall = start.elapsed();
         let after = Moment::now(daemon).unwrap_or(before);
-        self.bed.end()?;
+        let syscalls = self.bed.end()?;
         let single = timer.count() > 0;
         let ops = if single { timer.count() } else { self.ops };
         let time = if single && !self.elapsed { timer.total() } else { wall };
@@ -271,6 +282,7 @@ impl Case<'_, '_> {
             rss: daemon.map_or(0, process::resident),
             fds: daemon.map_or(0, process::descriptors),
             written: after.written.saturating_sub(before.written),
+            syscalls,
             ..Row::default()
         };
         let none = checksum::Sums::default();

@@ -39,6 +39,15 @@ pub(crate) enum Mode {
     Time,
     /// Has messages and system calls counted.
     Count,
+    /// Counts system calls itself, by strace.
+    Watch,
+}
+
+impl Job {
+    /// Whether things are counted, and time says nothing.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self.mode, Mode::Count | Mode::Watch)
+    }
 }
 
 /// What a worker says.

@@ -24,6 +24,9 @@ pub(super) struct RunArgs {
     /// NAME=SUBJECT[,OPTION…]; NAME@user is rootless; may be given several times [default: all]
     #[arg(long = "subject", value_name = "NAME")]
     pub(super) subjects: Vec<String>,
+    /// Compare with this subject instead of overlay, lxcfs or runc: one of those that are measured.
+    #[arg(long, value_name = "NAME")]
+    pub(super) peer: Option<String>,
     /// How often everything is repeated.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
@@ -78,8 +81,13 @@ pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
         Some(out) => out.clone(),
         None => Path::new(".").join(format!("bench-{}", today())),
     };
+    let subjects = chosen_subjects(&args.choice, &args.subjects);
+    let named = |peer: &String| subjects.iter().flatten().any(|s| s.name == *peer);
+    if let Some(peer) = args.peer.as_ref().filter(|peer| !named(peer)) {
+        return Err(format!("--peer {peer}: no subject of this run is called so: see --subject"));
+    }
     run::run(Plan {
-        subjects: chosen_subjects(&args.choice, &args.subjects),
+        subjects,
         blocks,
         scale,
         rounds: args.rounds,
@@ -88,6 +96,7 @@ pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
         out,
         seed: args.seed,
         user: args.choice.identity().ok(),
+        peer: args.peer.clone(),
         costs: !args.no_costs,
     })
 }

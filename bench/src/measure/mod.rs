@@ -3,4 +3,5 @@
 pub(crate) mod latency;
 pub(crate) mod names;
 pub(crate) mod process;
+pub(crate) mod strace;
 pub(crate) mod trace;

@@ -21,7 +21,7 @@ use super::names;
 pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// How long answers that nobody waits for (RELEASE) may take before counting ends.
-const TAIL: Duration = Duration::from_millis(30);
+pub(crate) const TAIL: Duration = Duration::from_millis(30);
 
 /// The kernel's trace file system, mounted for this process.
 #[derive(Debug)]

@@ -104,7 +104,7 @@ impl Analysis {
             }
         }
         analysis.rounds = rows.iter().map(|r| r.round + 1).max().unwrap_or(0);
-        analysis.cases = cases(&rows, &analysis.subjects);
+        analysis.cases = cases(&rows, &analysis.subjects, analysis.environment.peer.as_deref());
         let order: Vec<_> =
             analysis.cases.iter().map(|c| (c.suite.clone(), c.name.clone())).collect();
         let rank = |c: &Costs| order.iter().position(|(s, n)| (s, n) == (&c.suite, &c.case));
@@ -154,7 +154,7 @@ fn suite_rank(name: &str) -> usize {
     known.iter().position(|(n, _)| *n == name).unwrap_or(known.len())
 }
 
-fn cases(rows: &[&Row], subjects: &[SubjectInfo]) -> Vec<Case> {
+fn cases(rows: &[&Row], subjects: &[SubjectInfo], peer: Option<&str>) -> Vec<Case> {
     let mut grouped: BTreeMap<(&str, &str), Vec<&Row>> = BTreeMap::new();
     let mut order: Vec<(&str, &str)> = Vec::new();
     for row in rows {
@@ -174,7 +174,7 @@ fn cases(rows: &[&Row], subjects: &[SubjectInfo]) -> Vec<Case> {
     let case = |at: (&str, &str)| {
         let group = grouped.get(&at)?;
         let has = |name: &str| group.iter().any(|r| r.subject == name);
-        let cells = subjects.iter().filter(|s| has(&s.name)).map(|s| cell(s, group));
+        let cells = subjects.iter().filter(|s| has(&s.name)).map(|s| cell(s, group, peer));
         Some(Case {
             suite: at.0.to_owned(),
             name: at.1.to_owned(),
@@ -201,7 +201,7 @@ fn cpu(row: &Row) -> f64 {
     (row.caller + row.daemon) / row.ops.max(1) as f64
 }
 
-fn cell(subject: &SubjectInfo, group: &[&Row]) -> Cell {
+fn cell(subject: &SubjectInfo, group: &[&Row], chosen: Option<&str>) -> Cell {
     let own: Vec<&Row> = group.iter().filter(|r| r.subject == subject.name).copied().collect();
     let mut good: Vec<&Row> = own.iter().filter(|r| r.value.is_some()).copied().collect();
     let marked = good.iter().filter(|r| r.noisy).count();
@@ -214,7 +214,8 @@ fn cell(subject: &SubjectInfo, group: &[&Row]) -> Cell {
         stats::median(&all).unwrap_or(0.0)
     };
     let present = |name: &str| group.iter().any(|r| r.subject == name && r.value.is_some());
-    let [peer, floor] = bases_of(family_of(&subject.family), &subject.name, present);
+    let [usual, floor] = bases_of(family_of(&subject.family), &subject.name, present);
+    let peer = chosen.map_or(usual, str::to_owned);
     let against = |base: &str, of: &dyn Fn(&Row) -> f64| {
         if base == subject.name { None } else { stats::ratio(&pairs(&own, group, base, of)) }
     };
@@ -286,7 +287,7 @@ mod tests {
             })
         };
         let subjects = ["bare", "overlay", "ours", "ours@user", "overlay@user"].map(subject);
-        subjects.into_iter().chain(rows.into_iter().map(Record::Row)).collect()
+        subjects.into_iter().chain(rows.into_iter().map(|r| Record::Row(Box::new(r)))).collect()
     }
 
     fn row(round: u32, subject: &str, value: f64) -> Row {

@@ -100,11 +100,15 @@ fn add(out: &mut String, text: std::fmt::Arguments<'_>) {
 pub(super) fn costs_line(costs: &Costs) -> String {
     let each = |n: u64| n as f64 / costs.ops.max(1) as f64;
     let total = |counts: &std::collections::BTreeMap<String, u64>| each(counts.values().sum());
+    let messages = match costs.messages_by.starts_with("not") {
+        true => "?".to_owned(),
+        false => format!("{:.2}", total(&costs.messages)),
+    };
     format!(
-        "{:<32}{:<20}{:>8.2} messages{:>8.2} calls  {}",
+        "{:<32}{:<20}{:>8} messages{:>8.2} calls  {}",
         costs.case,
         costs.subject,
-        total(&costs.messages),
+        messages,
         total(&costs.syscalls),
         if costs.messages.is_empty() && !costs.messages_by.starts_with("trace") {
             costs.messages_by.clone()

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::link::{Ended, turn};
+use super::link::{Ended, Measured, turn};
 use super::{Run, limit};
 use crate::bed::protocol::Mode;
 use crate::measure::trace::Tracing;
@@ -14,56 +14,74 @@ const MESSAGES_BY: &str = "trace event fuse:fuse_request_send, by connection (no
 /// How system calls were counted.
 const SYSCALLS_BY: &str = "trace event raw_syscalls:sys_enter, by the daemon's threads";
 
+/// The same without trace events.
+const SYSCALLS_BY_STRACE: &str = "strace -c -f, which may miss the first calls of new threads";
+
 impl Run {
     /// Counts messages and system calls of every block that wants it; returns false if an end was
     /// asked for before.
     pub(super) fn costs(&mut self) -> io::Result<bool> {
-        let tracing = match Tracing::new(&self.stage.path().join("trace")) {
-            Ok(tracing) => tracing,
-            Err(why) => {
-                let name = "messages and system calls".to_owned();
-                let why = format!("{why}: root may count them");
-                self.log.add(Record::Absent(Absent { name, why })).map_err(io::Error::other)?;
-                return Ok(true);
-            }
-        };
+        let tracing = Tracing::new(&self.stage.path().join("trace"));
+        if let Err(why) = &tracing {
+            let why = format!("{why}: root may count them; system calls are counted by strace");
+            let absent = Absent { name: "messages".to_owned(), why };
+            self.log.add(Record::Absent(absent)).map_err(io::Error::other)?;
+        }
+        let tracing = tracing.ok();
         for block in self.plan.blocks.clone() {
             if !block.counted || block.family != Family::FileSystem {
                 continue;
             }
             for subject in self.able(&block).iter().filter(|s| s.kind.has_daemon()) {
-                let job = self.job(subject, Some(&block), Mode::Count)?;
+                let mode = if tracing.is_some() { Mode::Count } else { Mode::Watch };
+                let job = self.job(subject, Some(&block), mode)?;
                 let identity = self.identity(subject);
                 // Tracing makes everything slower.
                 let limit = limit(&self.plan.scale) * 4;
-                let (rows, ended) = turn(&job, identity, limit, Some(&tracing), &mut self.stop)?;
-                if let Ended::Stopped = ended {
-                    return Ok(false);
+                let (rows, ended) = turn(&job, identity, limit, tracing.as_ref(), &mut self.stop)?;
+                match ended {
+                    Ended::Stopped => return Ok(false),
+                    Ended::Failed(why) => {
+                        let name = format!("counts of {} on {}", block.name, subject.name);
+                        let absent = Absent { name, why };
+                        self.log.add(Record::Absent(absent)).map_err(io::Error::other)?;
+                    }
+                    Ended::Done => {}
                 }
-                for (row, counts) in rows {
-                    let Some(counts) = counts else { continue };
-                    if row.error.is_some() {
-                        continue;
-                    }
-                    let mut costs = Costs {
-                        suite: row.suite,
-                        case: row.case,
-                        subject: row.subject,
-                        ops: row.ops,
-                        ..Costs::default()
-                    };
-                    match counts {
-                        Ok((messages, syscalls)) => {
-                            (costs.messages, costs.syscalls) = (messages, syscalls);
-                            costs.messages_by = MESSAGES_BY.into();
-                            costs.syscalls_by = SYSCALLS_BY.into();
-                        }
-                        Err(why) => costs.messages_by = format!("not counted: {why}"),
-                    }
+                for costs in rows.into_iter().filter_map(costs_of) {
                     self.log.add(Record::Costs(costs)).map_err(io::Error::other)?;
                 }
             }
         }
         Ok(true)
     }
+}
+
+/// Returns the counts that a measurement came with, if its work didn't fail.
+fn costs_of((row, counts): Measured) -> Option<Costs> {
+    if row.error.is_some() {
+        return None;
+    }
+    let mut costs = Costs {
+        suite: row.suite,
+        case: row.case,
+        subject: row.subject,
+        ops: row.ops,
+        ..Costs::default()
+    };
+    match (counts, row.syscalls) {
+        (Some(Ok((messages, syscalls))), _) => {
+            (costs.messages, costs.syscalls) = (messages, syscalls);
+            costs.messages_by = MESSAGES_BY.into();
+            costs.syscalls_by = SYSCALLS_BY.into();
+        }
+        (None, Some(syscalls)) => {
+            costs.syscalls = syscalls;
+            costs.messages_by = "not counted".into();
+            costs.syscalls_by = SYSCALLS_BY_STRACE.into();
+        }
+        (Some(Err(why)), _) => costs.messages_by = format!("not counted: {why}"),
+        (None, None) => return None,
+    }
+    Some(costs)
 }

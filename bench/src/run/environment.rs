@@ -40,6 +40,7 @@ pub(crate) fn describe(stage: &Path, scale: &Scale, rounds: u32, seed: u64) -> E
     Environment {
         facts,
         command: std::env::args().collect(),
+        peer: None,
         rounds,
         scale: scale.name.clone(),
         seed,

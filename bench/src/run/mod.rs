@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Who is meant by `@user`.
     pub(crate) user: Option<Identity>,
+    /// Subject that others are compared with, instead of the usual one.
+    pub(crate) peer: Option<String>,
     /// Whether messages and system calls are counted.
     pub(crate) costs: bool,
 }
@@ -87,7 +89,8 @@ pub(crate) fn run(plan: Plan) -> Result<bool, String> {
     let stage = Stage::new(&plan.dir).map_err(failed(&plan.dir.to_string_lossy()))?;
     fs::create_dir_all(&plan.out).map_err(failed(&plan.out.to_string_lossy()))?;
     let mut log = Log::create(&plan.out)?;
-    let environment = environment::describe(stage.path(), &plan.scale, plan.rounds, plan.seed);
+    let mut environment = environment::describe(stage.path(), &plan.scale, plan.rounds, plan.seed);
+    environment.peer = plan.peer.clone();
     log.add(Record::Environment(environment))?;
     let mut run = Run { plan, stage, stop, log, subjects: Vec::new(), began: Instant::now() };
     let done = run.all();

@@ -60,7 +60,7 @@ impl Run {
                         row.round = round;
                         row.noisy = verdict.noisy;
                         check(&mut row, &expected);
-                        finished.push(Record::Row(row));
+                        finished.push(Record::Row(Box::new(row)));
                     }
                     finished.push(Record::Guard(Guard {
                         round,

@@ -33,6 +33,11 @@ pub(crate) fn run() -> ExitCode {
 fn work(link: &mut Link) -> io::Result<()> {
     let job: Job = link.job()?;
     namespace::enter(&job, link)?;
+    // Those that the run waits for; what is started here shall have them as usual.
+    let mut inherited = SigSet::empty();
+    inherited.add(Signal::SIGINT);
+    inherited.add(Signal::SIGHUP);
+    inherited.thread_unblock()?;
     prctl::set_child_subreaper(true)?;
     // After the change of credentials, which clears it.
     prctl::set_pdeathsig(Signal::SIGTERM)?;
@@ -40,7 +45,7 @@ fn work(link: &mut Link) -> io::Result<()> {
     match &job.mode {
         Mode::Fixtures(blocks) => suite::fixture::make(&job, blocks)?,
         Mode::Probe => suite::probe(&mut Bed::new(&job, link))?,
-        Mode::Time | Mode::Count => {
+        Mode::Time | Mode::Count | Mode::Watch => {
             namespace::protect(&job.home.join("fixture"))?;
             let block = suite::find(&job.suite, &job.block)
                 .ok_or_else(|| io::Error::other(format!("no block {}/{}", job.suite, job.block)))?;
