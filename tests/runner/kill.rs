@@ -51,6 +51,31 @@ for_each_user! {
         }
     };
 
+    whoever_is_killed_at_whatever_moment_nothing_is_left: |host| {
+        // Some tries on each run; set PALIMPSEST_KILLS for more.
+        let tries = std::env::var("PALIMPSEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+        for n in 0..tries {
+            let name = format!("victim{n}");
+            let script = "while :; do echo x >> /mark; sleep 0.01; done";
+            host.does("run", ["-d", "--name", &name, "--memory", "64M", "--", "sh", "-c", script]);
+            let told = host.does("inspect", ["-f", "{{.State.ConmonPid}} {{.State.Pid}}", &name]);
+            let pids: Vec<i32> = told.split_whitespace().map(|p| p.parse().unwrap()).collect();
+            std::thread::sleep(std::time::Duration::from_millis(u64::from(std::process::id()) * n % 97));
+            match n % 4 {
+                0 => kill(Pid::from_raw(pids[0]), Signal::SIGKILL).unwrap(),
+                1 => kill(Pid::from_raw(pids[1]), Signal::SIGKILL).unwrap(),
+                2 => kill_daemon(pids[0] as u32, "unionfs"),
+                _ => kill_daemon(pids[0] as u32, "procfs-shim"),
+            }
+            let state = || host.does("inspect", ["-f", "{{.State.Status}}", &name]);
+            host.until(|| state() == "exited\n");
+            // The changes are whole, and it starts again on them.
+            host.does("start", [&name]);
+            host.does("exec", [&name, "sh", "-c", "test -s /mark && ! grep -v '^x$' /mark"]);
+            host.does("rm", ["-f", &name]);
+        }
+    };
+
     a_container_ends_with_the_file_system_it_stands_on: |host| {
         let mut child = host.command().args(["--", "sh", "-c", "echo up; exec sleep 1000"])
             .stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -209,6 +209,30 @@ for_each_user! {
         host.does("rm", ["-f", "hurt"]);
     };
 
+    files_go_in_and_out: |host| {
+        host.up("files", &[], "mkdir /d; echo x > /d/f; ln -s /etc/passwd /d/l; ln -s / /d/root; sleep 1000");
+        let home = host.home_dir("copies");
+        let out = home.join("out");
+        let to = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+        host.until(|| support::process::run(host.verb("exec").args(["files", "test", "-h", "/d/root"]))
+            .status.success());
+        host.does("cp", ["files:/d", &to(&out)]);
+        assert_eq!(std::fs::read_to_string(out.join("f")).unwrap(), "x\n");
+        assert_eq!(std::fs::read_link(out.join("l")).unwrap(), std::path::Path::new("/etc/passwd"));
+        host.does("cp", [&to(&out), "files:/in"]);
+        host.does("cp", [&to(&out.join("f")), "files:/in/g"]);
+        let out = host.does("exec", ["files", "sh", "-c", "cat /in/f /in/g; stat -c %U /in/f"]);
+        assert_eq!(out, "x\nx\nroot\n");
+        // What looks like the host's directory from inside is the container's.
+        host.does("cp", [&to(&home.join("out/f")), "files:/d/root/marker"]);
+        assert!(!std::path::Path::new("/marker").exists());
+        assert_eq!(host.does("exec", ["files", "cat", "/marker"]), "x\n");
+        let run = support::process::run(host.verb("cp").args(["files:/nothing", &to(&home)]));
+        assert_eq!(run.status.code(), Some(125));
+        host.refuses(125, "cp", ["/a", "/b"]);
+        host.does("rm", ["-f", "files"]);
+    };
+
     completions_and_manual_pages_are_made: |host| {
         for shell in ["bash", "zsh", "fish"] {
             assert!(host.does("completion", [shell]).contains("runner"), "{shell}");

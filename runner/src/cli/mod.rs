@@ -1,6 +1,7 @@
 //! What the user typed: the commands, their help and their exit codes.
 
 mod container;
+mod cp;
 mod describe;
 mod doctor;
 mod exec;
@@ -57,6 +58,7 @@ enum Command {
     #[command(alias = "list", alias = "ls")]
     Ps(ps::PsArgs),
     Exec(exec::ExecArgs),
+    Cp(cp::CpArgs),
     Logs(logs::LogsArgs),
     Stop(stop::StopArgs),
     Kill(stop::KillArgs),
@@ -111,6 +113,7 @@ fn dispatch(command: Command, state: Option<&Path>) -> Result<u8> {
         Command::Attach(args) => start::attach(args, state),
         Command::Ps(args) => ps::ps(args, state),
         Command::Exec(args) => exec::exec(args, state),
+        Command::Cp(args) => cp::cp(&args, state),
         Command::Logs(args) => logs::logs(args, state),
         Command::Stop(args) => stop::stop(args, state),
         Command::Kill(args) => stop::kill(args, state),

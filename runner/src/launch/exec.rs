@@ -17,12 +17,12 @@ use nix::unistd::{
     setresuid, setsid,
 };
 
-use crate::error::{Context, Error, Exit, Result};
+use crate::error::{Context, Error, Exit, Result, say};
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::user::{self, Account};
-use crate::launch::{answers, filter};
+use crate::launch::{answers, copy, filter};
 use crate::spec::{
-    First, Identity, MapWriter, MissingCwd, Process, Rights, Stdin, Sysinfo, Ulimit,
+    First, Identity, Job, MapWriter, MissingCwd, Process, Rights, Stdin, Sysinfo, Ulimit,
 };
 
 /// Numbers of capabilities that a kernel may know (they are held in 64 bits).
@@ -91,8 +91,25 @@ pub(super) fn run(
     if rights.no_new_privs {
         filter(channel, rights)?;
     }
+    match &process.job {
+        Job::Execute => {}
+        Job::Send(path) => end(copy::send(Path::new(path), std::io::stdout().lock())),
+        Job::Receive(path) => end(copy::receive(Path::new(path), std::io::stdin().lock())),
+    }
     // The channel closes when the program is started, and so says it.
     execute(&process.args, &process.env, &env)
+}
+
+/// Ends a process that did its work itself.
+fn end(done: Result<()>) -> ! {
+    let code = match done {
+        Ok(()) => 0,
+        Err(e) => {
+            say(e);
+            1
+        }
+    };
+    std::process::exit(code)
 }
 
 /// Puts the program under its filters of system calls.

@@ -9,6 +9,7 @@ mod attach;
 mod builder;
 mod child;
 mod clients;
+pub(crate) mod copy;
 mod detach;
 mod enter;
 mod exec;

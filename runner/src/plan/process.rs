@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use crate::cgroup::{Decision, Limit};
 use crate::error::{Error, Result};
 use crate::plan::seccomp;
-use crate::spec::{Process, Request, Rights, SeccompRequest, Security, Terminal};
+use crate::spec::{Job, Process, Request, Rights, SeccompRequest, Security, Terminal};
 
 /// Where programs are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,6 +43,7 @@ pub(super) fn decide(request: &Request, cgroup: &Decision) -> Result<Process> {
         affinity,
         ulimits: asked.ulimits,
         rights: rights(&request.security),
+        job: Job::Execute,
     })
 }
 

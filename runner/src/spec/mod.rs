@@ -274,6 +274,17 @@ pub(crate) enum Access {
     ReadOnly,
 }
 
+/// What a process does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Job {
+    /// It becomes the program.
+    Execute,
+    /// It writes the file or directory of this path as a stream.
+    Send(OsString),
+    /// It unpacks a stream at this path.
+    Receive(OsString),
+}
+
 /// The program and what it starts with.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Process {
@@ -299,6 +310,8 @@ pub(crate) struct Process {
     pub(crate) ulimits: Vec<Ulimit>,
     /// Its rights.
     pub(crate) rights: Rights,
+    /// What it does.
+    pub(crate) job: Job,
 }
 
 /// What a program of the container may do.
