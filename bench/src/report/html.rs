@@ -167,7 +167,11 @@ fn ratio_group(analysis: &Analysis, case: &Case) -> Group {
         value: cell.peer.as_ref().map(|(_, r)| [r.median, r.low, r.high]),
         text: match (&cell.peer, &cell.value) {
             (Some((_, ratio)), _) => {
-                let same = if ratio.n >= 6 && ratio.holds(1.0) { ", no difference" } else { "" };
+                let same = match ratio.n {
+                    0..6 => ", too few rounds",
+                    _ if ratio.holds(1.0) => ", no difference",
+                    _ => "",
+                };
                 format!("{} [{}, {}]{same}", times(ratio), digits(ratio.low), digits(ratio.high))
             }
             (None, Some(value)) => amount(value.median, case.unit),
@@ -191,7 +195,7 @@ fn value_group(analysis: &Analysis, case: &Case) -> Group {
 fn failure(cell: &Cell) -> String {
     let why = cell.error.as_ref().map_or("no value", |e| e.0.as_str());
     let why = if why.starts_with("void") { "void: another result" } else { why };
-    let short: String = why.chars().take(38).collect();
+    let short: String = why.chars().take(34).collect();
     if short.len() < why.len() { format!("{short}…") } else { short }
 }
 
