@@ -17,7 +17,13 @@ for name in unionfs fuse-overlayfs; do ln -s "$PROGRAM" bin/$name; done
 mount --bind bin /usr/local/bin
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 D=$PWD
-daemons() { local p; for p in /proc/[0-9]*; do [ ! -e $p/exe ] || [ $p = /proc/1 ] || readlink $p/exe; done | grep -c under-test || true; }
+daemons() {
+  local process n=0
+  for process in /proc/[0-9]*; do
+    [ "$(readlink $process/exe)" != "$PROGRAM" ] || n=$((n + 1))
+  done
+  echo $n
+}
 gone() { for _ in $(seq 300); do [ "$(daemons)" != 0 ] || return 0; sleep 0.1; done; echo "a daemon is left" >&2; return 1; }
 shown() { awk -v at="$D/mnt" '$2 == at { print $1, $3, $4 }' /proc/self/mounts; }
 "#;
@@ -31,10 +37,11 @@ gone
 /// Runs a script with bash in namespaces of its own; returns what it said on standard output, and on
 /// standard error.
 fn run(scratch: &Scratch, script: &str) -> (String, String) {
+    let program = ours().program().expect("a program");
     let out = in_namespaces(&["-p", "--fork", "--kill-child", "--mount-proc"])
         .args(["bash", "-euo", "pipefail", "-c", &format!("{BEFORE}{script}{AFTER}")])
         .current_dir(scratch.path())
-        .env("PROGRAM", ours().program().expect("a program"))
+        .env("PROGRAM", program.canonicalize().expect("resolve the program"))
         .env_remove("RUST_BACKTRACE")
         .output()
         .expect("start a script");
