@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Measures podman's slow moments on each storage driver, as the user who calls it (root or not):
+# Measures podman's slow moments on each storage driver, as root or as a user. Run it as root:
 #
-#   tests/engines/measure.sh UNIONFS [ROUNDS [FILES]]
+#   [AS=USER] [DRIVERS='unionfs fuse-overlayfs'] tests/engines/measure.sh UNIONFS [ROUNDS [FILES]]
 #
 # UNIONFS is the program (of `cargo build --release`). Flows: `build`, an image whose COPY and RUN make
 # FILES files each; `commit` of a container that has changed every tenth file; `keep-id`, the first
 # start of that image with --userns=keep-id (not as root, who has no ids of his own to keep). Drivers
 # take turns within each round, in an order that moves on; the table has medians of the rounds, in
-# seconds, and the median of the ratios to the kernel's overlay within rounds. Nothing is kept.
+# seconds, and the median of the ratios to fuse-overlayfs within rounds. Nothing is kept.
 set -euo pipefail
 program=$(readlink -f "$1") rounds=${2:-3} files=${3:-30000}
 if [ -z "${PALIMPSEST_MEASURES:-}" ]; then
@@ -25,6 +25,7 @@ away() {
   find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec rmdir {} + 2>/dev/null || true
 }
 trap away EXIT
+trap 'exit 130' INT TERM
 chmod 755 "$top"
 mount --make-rshared /
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
@@ -88,7 +89,8 @@ as() {
   "${run[@]}" </dev/null
 }
 
-drivers=(unionfs fuse-overlayfs overlay vfs) flows=(build commit)
+read -ra drivers <<<"${DRIVERS:-unionfs fuse-overlayfs overlay vfs}"
+flows=(build commit)
 [ -z "$user" ] || flows+=(keep-id)
 for driver in "${drivers[@]}"; do
   install -d "$top/home-$driver/.config/containers"
@@ -125,7 +127,7 @@ awk -v drivers="${drivers[*]}" -v flows="${flows[*]}" '
     for (i = 1; i <= f; i++) {
       printf "%-10s", flow[i]
       for (k = 1; k <= d; k++) {
-        for (r = 1; r <= rounds; r++) { t[r] = ms[r, flow[i], driver[k]]; q[r] = t[r] / ms[r, flow[i], "overlay"] }
+        for (r = 1; r <= rounds; r++) { t[r] = ms[r, flow[i], driver[k]]; q[r] = t[r] / ms[r, flow[i], "fuse-overlayfs"] }
         printf "%24s", sprintf("%.2f s (x %.2f)", median(t, rounds) / 1000, median(q, rounds))
       }
       print ""
