@@ -16,7 +16,7 @@ use fuser::{
 use sys::stat::Stat;
 
 use super::opens::Way;
-use super::reply::{attr, errno, file_type, set_time, user_dev};
+use super::reply::{absent, attr, done, errno, file_type, set_time, sized, user_dev};
 use super::session::{Io, Served};
 use crate::error::Result;
 use crate::inode::Ino;
@@ -37,14 +37,6 @@ fn caller(req: &Request) -> Caller {
 
 fn ino(n: INodeNo) -> Ino {
     Ino(n.0)
-}
-
-/// Replies to a request that has no content.
-fn done(result: Result<()>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(e) => reply.error(errno(e)),
-    }
 }
 
 impl Served {
@@ -79,15 +71,6 @@ impl Served {
             },
             Err(e) => reply.error(errno(e)),
         }
-    }
-}
-
-fn sized(result: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
-    match result {
-        Err(e) => reply.error(errno(e)),
-        Ok(value) if size == 0 => reply.size(value.len() as u32),
-        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
-        Ok(value) => reply.data(&value),
     }
 }
 
@@ -291,7 +274,7 @@ impl Filesystem for Served {
         if self.io == Io::Passthrough {
             self.opens.release(ino(node), handle);
         }
-        reply.ok();
+        done(Ok(()), reply);
     }
 
     fn opendir(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -578,26 +561,5 @@ impl Filesystem for Served {
             Ok(n) => reply.written(n as u32),
             Err(e) => reply.error(errno(e)),
         }
-    }
-}
-
-/// Attributes of nothing: with number 0 the kernel remembers that a name doesn't exist.
-fn absent() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: SystemTime::UNIX_EPOCH,
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: fuser::FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 512,
-        flags: 0,
     }
 }

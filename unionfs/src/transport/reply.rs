@@ -1,11 +1,13 @@
-//! Our types as fuser's, and back.
+//! Our types as fuser's, and back; replies that several requests share.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
+use fuser::{FileAttr, FileType, INodeNo, ReplyEmpty, ReplyXattr, TimeOrNow};
 use sys::Errno;
 use sys::name::SetTime;
 use sys::stat::{Stat, Time};
+
+use crate::error::Result;
 
 /// Returns an error as fuser wants it.
 pub(super) fn errno(e: Errno) -> fuser::Errno {
@@ -30,6 +32,45 @@ pub(super) fn attr(s: &Stat) -> FileAttr {
         rdev: kernel_dev(s.rdev),
         blksize: s.blksize,
         flags: 0,
+    }
+}
+
+/// Attributes of nothing: with number 0 the kernel remembers that a name doesn't exist.
+pub(super) fn absent() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 512,
+        flags: 0,
+    }
+}
+
+/// Replies to a request that has no content.
+pub(super) fn done(result: Result<()>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(e) => reply.error(errno(e)),
+    }
+}
+
+/// Replies with an attribute, or with its size where that was asked for.
+pub(super) fn sized(result: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
+    match result {
+        Err(e) => reply.error(errno(e)),
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
+        Ok(value) => reply.data(&value),
     }
 }
 
