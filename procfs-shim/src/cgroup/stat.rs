@@ -7,7 +7,8 @@ use crate::error::ParseError;
 /// those of v1 where it has them.
 macro_rules! memory_stat {
     ($($field:ident $(= $v1:literal)?),* $(,)?) => {
-        /// What `memory.stat` tells of a cgroup and its descendants, in bytes, by the words of v2.
+        /// What `memory.stat` tells of a cgroup and its descendants, by the words of v2: bytes, and
+        /// counts of events, which come last.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[allow(missing_docs)] // The names are the kernel's own, see cgroups(7) and cgroup-v2.rst.
         pub struct MemoryStat {
@@ -67,6 +68,34 @@ memory_stat! {
     slab_reclaimable,
     // v1 has a file of this name for all of the kernel's memory.
     slab_unreclaimable = "memory.kmem.usage_in_bytes",
+    // Events, which are counted one by one.
+    pgfault = "total_pgfault",
+    pgmajfault = "total_pgmajfault",
+    workingset_refault_anon = "total_workingset_refault_anon",
+    workingset_refault_file = "total_workingset_refault_file",
+    workingset_activate_anon,
+    workingset_activate_file,
+    workingset_restore_anon,
+    workingset_restore_file,
+    workingset_nodereclaim,
+    pgscan_kswapd,
+    pgscan_direct,
+    pgsteal_kswapd,
+    pgsteal_direct,
+    pgrefill,
+    pgactivate,
+    pgdeactivate,
+    pglazyfree,
+    pglazyfreed,
+    pswpin,
+    pswpout,
+    zswpin,
+    zswpout,
+    zswpwb,
+    thp_fault_alloc,
+    thp_collapse_alloc,
+    thp_swpout,
+    thp_swpout_fallback,
 }
 
 impl MemoryStat {

@@ -1,6 +1,7 @@
 //! /proc/vmstat: the machine's lines in the machine's order, the container's figures.
 
 use super::formula::{DEVICES, Formula, LIMIT, NOTHING, of_stat};
+use crate::cgroup::MemoryStat;
 use crate::cgroup::io::{IoCounts, IoTable};
 use crate::host::trace;
 use crate::view::memory::MemoryView;
@@ -50,26 +51,45 @@ fn figure(name: &str, view: &MemoryView, io: Option<&IoTable>) -> Option<(u64, F
         }
         "pgpgin" => return kib(|c| c.read_bytes, "KiB read, of all devices"),
         "pgpgout" => return kib(|c| c.written_bytes, "KiB written, of all devices"),
-        _ => return None,
+        _ => return event(name, stat),
     };
     Some((bytes / PAGE, formula))
+}
+
+/// Returns what is counted one by one, by the same word in both files.
+fn event(name: &str, stat: &MemoryStat) -> Option<(u64, Formula)> {
+    macro_rules! one_of {
+        ($($event:ident)*) => {
+            match name {
+                $(stringify!($event) => Some(of_stat!(stat => $event)),)*
+                _ => None,
+            }
+        };
+    }
+    one_of! {
+        pgfault pgmajfault pgscan_kswapd pgscan_direct pgsteal_kswapd pgsteal_direct pgrefill
+        pgactivate pgdeactivate pglazyfree pglazyfreed pswpin pswpout zswpin zswpout zswpwb
+        thp_fault_alloc thp_collapse_alloc thp_swpout thp_swpout_fallback
+        workingset_refault_anon workingset_refault_file workingset_activate_anon
+        workingset_activate_file workingset_restore_anon workingset_restore_file
+        workingset_nodereclaim
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::MemoryStat;
     use crate::cgroup::io::Device;
 
     #[test]
     fn lines_are_the_machine_s_and_figures_the_container_s() {
         let host = "nr_free_pages 900\nnr_dirty 800\npgpgin 700\npgfault 600\n";
-        let stat = MemoryStat { file_dirty: 8192, ..MemoryStat::default() };
+        let stat = MemoryStat { file_dirty: 8192, pgfault: 6, ..MemoryStat::default() };
         let view = MemoryView { free: 4096 * 5, stat, ..MemoryView::default() };
         let counts = IoCounts { read_bytes: 3072, ..IoCounts::default() };
         let io = IoTable::from([(Device { major: 8, minor: 0 }, counts)]);
         let text = String::from_utf8(render(host, &view, Some(&io))).unwrap();
-        assert_eq!(text, "nr_free_pages 5\nnr_dirty 2\npgpgin 3\npgfault 0\n");
+        assert_eq!(text, "nr_free_pages 5\nnr_dirty 2\npgpgin 3\npgfault 6\n");
         let text = String::from_utf8(render(host, &view, None)).unwrap();
         assert!(text.contains("pgpgin 0\n"));
     }

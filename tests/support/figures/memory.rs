@@ -173,7 +173,6 @@ fn eaten() -> Group {
         Row {
             file: "vmstat",
             unit: "pages",
-            limit: Some("zero: faults are not counted"),
             slack: 300.0,
             ..tool("pgfault", "cat", "awk '$1 == \"pgfault\" {print $2}' /proc/vmstat", |a| {
                 a.span(|look| look.stat("pgfault"))
