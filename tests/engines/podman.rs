@@ -211,6 +211,7 @@ fn as_a_user_containers_have_ids_of_their_own() {
 const RUNNING: &str = r#"
 podman import -q --change 'CMD ["/bin/sh"]' --change 'ENV PATH=/bin:/sbin' "$D/base.tar" localhost/base >/dev/null
 podman run -d --name kept --net=none localhost/base sh -euc '
+  [ ! -e /tmp/ready ] || exec sleep 1000
   rm -r /usr/share/tree; mkdir /usr/share/tree; echo before >/usr/share/tree/own; echo before >>/etc/lower; sync
   touch /tmp/ready; while :; do echo again >>/var/log; rm -rf /w; mkdir /w; mv /w /v; mv /v /w; done' >/dev/null
 podman run -d --rm --name thrown-away --net=none localhost/base sh -c 'touch /tmp/ready; sleep 1000' >/dev/null
@@ -223,7 +224,7 @@ podman ps --format '{{.Names}}' | sort
 const AFTERWARDS: &str = r#"
 podman ps -q
 podman start kept >/dev/null
-podman exec kept sh -euc 'ls /usr/share/tree; cat /usr/share/tree/own; ls / | grep -c "^[vw]$"'
+podman exec kept sh -euc 'ls /usr/share/tree; cat /usr/share/tree/own; test "$(ls / | grep -c "^[vw]$")" -le 1'
 podman exec kept sh -euc 'echo after >>/usr/share/file; cat /usr/share/file'
 podman stop -t 0 kept >/dev/null
 podman rm -a -f >/dev/null
@@ -236,7 +237,7 @@ podman system migrate
 fn a_killed_machine_starts_cleanly(who: &Who) {
     let machine = Machine::new(Driver::Ours, who);
     assert_eq!(machine.boot_and_crash(RUNNING), "kept\nthrown-away\n");
-    assert_eq!(machine.boot(AFTERWARDS), "own\nbefore\n1\nfile\nafter\na lower\n");
+    assert_eq!(machine.boot(AFTERWARDS), "own\nbefore\nfile\nafter\na lower\n");
     machine.assert_empty();
 }
 

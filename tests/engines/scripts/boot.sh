@@ -14,7 +14,7 @@ others() {
   local process
   for process in /proc/[0-9]*; do
     [ "$process" = /proc/1 ] || [ "$process" = "/proc/$BASHPID" ] || [ ! -e "$process/exe" ] ||
-      tr '\0' ' ' <"$process/cmdline"
+      { tr '\0' ' ' <"$process/cmdline"; } 2>/dev/null
   done
 }
 
