@@ -46,6 +46,7 @@ fn memory_stat() -> impl Strategy<Value = MemoryStat> {
         unevictable: v[22],
         slab_reclaimable: v[23],
         slab_unreclaimable: v[24],
+        ..MemoryStat::default()
     })
 }
 

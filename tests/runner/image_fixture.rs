@@ -130,7 +130,7 @@ impl Archive {
             while rest + length.to_string().len() != length {
                 length = rest + length.to_string().len();
             }
-            write!(data, "{length} {key}={value}\n").expect("write to memory");
+            writeln!(data, "{length} {key}={value}").expect("write to memory");
         }
         self.add(b'x', "pax", "", &data)
     }

@@ -14,7 +14,10 @@ const ROOMS: [(&str, &[&str]); 4] = [
     ),
     (
         "bench",
-        &["cli", "run", "worker", "report", "suite", "bed", "subject", "measure", "stats", "record"],
+        &[
+            "cli", "run", "worker", "report", "suite", "bed", "subject", "measure", "stats",
+            "record",
+        ],
     ),
 ];
 

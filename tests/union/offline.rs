@@ -201,7 +201,7 @@ fn only_the_upper_is_walked() {
     u.unmount();
     // What can't be read below is not needed, unless a name leads there.
     let broken = u.lower(0, "far");
-    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0))
+    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o000))
         .expect("chmod");
     let mut bytes = Vec::new();
     let done = export(&stack(&u), Whiteouts::Oci, &mut bytes).expect("export");
