@@ -73,7 +73,13 @@ impl Entry {
 
     /// Returns the code that it ended with. One whose supervisor was killed was killed with it.
     pub(crate) fn code(&self) -> i32 {
-        self.state.code.unwrap_or(if self.status() == Status::Exited { 137 } else { 0 })
+        if self.state.code.is_none() && self.status() == Status::Exited {
+            // It may have ended since it was read; what a dead supervisor wrote is its last word.
+            let mut last = self.clone();
+            last.refresh();
+            return last.state.code.unwrap_or(137);
+        }
+        self.state.code.unwrap_or(0)
     }
 
     /// Returns the directory of its changes, which may be missing while there are none.
