@@ -1,29 +1,14 @@
 //! Times as people and other programs write them.
 
+use jiff::Timestamp;
+
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
 
 /// Returns a time, in nanoseconds since 1970, as RFC 3339 has it, in UTC.
 pub(crate) fn rfc3339(time: u64) -> String {
-    let (seconds, nanoseconds) = (time / SECOND, time % SECOND);
-    let (days, rest) = (seconds / 86400, seconds % 86400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")
-}
-
-/// Returns year, month and day of the Gregorian calendar, `days` after 1970 began.
-fn date(days: u64) -> (u64, u64, u64) {
-    // Years are counted from March on, so that the day that is sometimes there is their last.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year_of_era + next, month, day)
+    let time = Timestamp::from_nanosecond(i128::from(time)).unwrap_or_default();
+    format!("{time:.9}")
 }
 
 /// Returns how long something takes, as podman's lists have it: "5 seconds", "About a minute", "3 hours".
