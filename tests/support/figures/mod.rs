@@ -149,7 +149,8 @@ pub struct Row {
     pub unit: &'static str,
     /// Why no file can make it right, if so: then the test says so on the day on which it is.
     pub limit: Option<&'static str>,
-    /// Whether a peer's answer is the same each time; else the page says what it was this time.
+    /// Whether what isn't right is so each time, of ours or of a peer; else the page says what it was
+    /// this time.
     pub steady: bool,
     /// Whether it takes seconds, so that all servers are looked through at once.
     pub slow: bool,
