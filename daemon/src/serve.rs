@@ -19,8 +19,8 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// How to serve.
 pub struct ServeOptions {
-    /// Threads that take requests; at least one.
-    pub threads: usize,
+    /// The threads that take requests: the file system begins a turn with each.
+    pub turns: Arc<Turns>,
     /// Whom to tell that the mount is live.
     pub ready: Ready,
     /// Called with the means to notify the kernel, after the handshake and before the first request.
@@ -38,25 +38,11 @@ pub struct ServeOptions {
 /// # Errors
 /// The handshake failed, or a thread can't be started. The file system is unmounted again then.
 pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io::Result<()> {
-    serve_in_turns(fs, mount, options, None)
-}
-
-/// As [`serve`], with threads that take turns: the file system begins one with each message.
-pub fn serve_in_turns<FS: Filesystem>(
-    fs: FS,
-    mount: Mount,
-    options: ServeOptions,
-    turns: Option<&Arc<Turns>>,
-) -> io::Result<()> {
     let signals = Signals::block()?;
     let (fd, place) = mount.into_parts();
     let config = config(&options);
-    let served = Session::from_fd(fs, fd, SessionACL::All, config).and_then(|session| {
-        if let Some(turns) = turns {
-            turns.watch(session.as_fd().try_clone_to_owned()?)?;
-        }
-        run(session, &place, signals, options)
-    });
+    let served = Session::from_fd(fs, fd, SessionACL::All, config)
+        .and_then(|session| run(session, &place, signals, options));
     if served.is_err()
         && let Some(place) = &place
         && let Err(e) = place.unmount()
@@ -77,19 +63,15 @@ pub fn serve_connection<FS: Filesystem>(
     fs: FS,
     connection: Connection,
     options: ServeOptions,
-    turns: Option<&Arc<Turns>>,
 ) -> io::Result<()> {
     let signals = Signals::block()?;
     let (session, place) = connection.session(fs, config(&options))?;
-    if let Some(turns) = turns {
-        turns.watch(session.as_fd().try_clone_to_owned()?)?;
-    }
     run(session, &place, signals, options)
 }
 
 fn config(options: &ServeOptions) -> Config {
     let mut config = Config::default();
-    config.n_threads = Some(options.threads.max(1));
+    config.n_threads = Some(options.turns.threads());
     config
 }
 
@@ -99,6 +81,7 @@ fn run<FS: Filesystem>(
     signals: Signals,
     options: ServeOptions,
 ) -> io::Result<()> {
+    options.turns.watch(session.as_fd().try_clone_to_owned()?)?;
     (options.started)(session.notifier())?;
     let for_signals = place.clone();
     std::thread::Builder::new()

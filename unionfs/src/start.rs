@@ -55,9 +55,8 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
         Box::new(move || eprintln!("unionfs: {}", union.statistics()))
     };
     let options =
-        ServeOptions { threads: config.threads, ready, started: Box::new(|_| Ok(())), statistics };
-    let turns = union.turns();
-    daemon::serve_in_turns(Served::new(union, cache, config.io), mount, options, Some(&turns))
+        ServeOptions { turns: union.turns(), ready, started: Box::new(|_| Ok(())), statistics };
+    daemon::serve(Served::new(union, cache, config.io), mount, options)
         .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -140,9 +140,8 @@ pub fn serve(
         }
         Ok(())
     });
-    let options =
-        ServeOptions { threads: service.threads, ready, started, statistics: Box::new(statistics) };
-    daemon::serve_connection(adapter, connection, options, Some(&turns))
+    let options = ServeOptions { turns, ready, started, statistics: Box::new(statistics) };
+    daemon::serve_connection(adapter, connection, options)
         .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
 }
 
