@@ -3,10 +3,13 @@
 mod subid;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 use sys::process::{Fork, clone_flags};
@@ -100,30 +103,55 @@ pub(crate) fn become_root(maps: &Maps) -> Result<()> {
     setresuid(root, root, root).step("become user 0 of the container")
 }
 
-/// Runs `work` as root of a new user namespace with these maps, in a process of its own.
+/// Runs `work` as root of a new user namespace with these maps, in a process of its own, which ends its
+/// work also where the command is killed.
 ///
 /// # Preconditions
 /// The process has one thread.
 pub(crate) fn in_namespace(maps: &Maps, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    use std::io::{Read, Write};
+    match in_child(maps, || Ok(()), || work().map(|()| 0))? {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        _ => Err(Error::new("work as the container's root", "it failed, as said above")),
+    }
+}
+
+/// Runs `work` in such a process, which is killed with the command, and returns its exit code.
+///
+/// # Preconditions
+/// The process has one thread.
+pub(crate) fn as_root_of(maps: &Maps, work: impl FnOnce() -> Result<u8>) -> Result<u8> {
+    // A change of user takes the tie away, so it is made before and after it.
+    let tie = || set_pdeathsig(Signal::SIGKILL).step("tie the helper process to the command");
+    match in_child(maps, tie, || tie().and_then(|()| work()))? {
+        WaitStatus::Exited(_, code) => Ok(code as u8),
+        status => Err(Error::new(
+            "work as the container's root",
+            format!("the helper process ended by {status:?}"),
+        )),
+    }
+}
+
+/// Does `first` in a new process in a new user namespace, and `work` as soon as it is root there;
+/// returns how the process ended.
+fn in_child(
+    maps: &Maps,
+    first: impl FnOnce() -> Result<()>,
+    work: impl FnOnce() -> Result<u8>,
+) -> Result<WaitStatus> {
     let (mut ours, mut theirs) = UnixStream::pair().step("make a socket pair")?;
     match sys::process::clone(clone_flags::NEWUSER).map_err(refused)? {
         Fork::Child => {
             drop(ours);
             let mut go = [0u8; 1];
-            let done = theirs
-                .read_exact(&mut go)
-                .step("wait for id maps")
+            let done = first()
+                .and_then(|()| theirs.read_exact(&mut go).step("wait for id maps"))
                 .and_then(|()| become_root(maps))
                 .and_then(|()| work());
-            let code = match done {
-                Ok(()) => 0,
-                Err(e) => {
-                    say(e);
-                    1
-                }
-            };
-            std::process::exit(code)
+            let code = done.unwrap_or_else(|e| {
+                say(&e);
+                e.exit() as u8
+            });
+            std::process::exit(i32::from(code))
         }
         Fork::Parent(pid) => {
             drop(theirs);
@@ -131,11 +159,7 @@ pub(crate) fn in_namespace(maps: &Maps, work: impl FnOnce() -> Result<()>) -> Re
                 .and_then(|()| ours.write_all(&[0]).step("start the helper process"));
             drop(ours);
             let status = waitpid(Pid::from_raw(pid), None).step("wait for the helper process")?;
-            mapped?;
-            match status {
-                WaitStatus::Exited(_, 0) => Ok(()),
-                _ => Err(Error::new("work as the container's root", "it failed, as said above")),
-            }
+            mapped.map(|()| status)
         }
     }
 }

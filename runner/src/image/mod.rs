@@ -33,7 +33,7 @@ use crate::store::Store;
 pub(crate) use config::ImageConfig;
 pub(crate) use digest::Digest;
 pub(crate) use index::Compression;
-pub(crate) use inside::{SIZE_MAX, as_root_of, inside};
+pub(crate) use inside::{SIZE_MAX, inside};
 pub(crate) use list::{history, inspect, rows, size};
 pub(crate) use load::{Selection, load};
 pub(crate) use make::{About, Changed, commit, import};

@@ -11,7 +11,8 @@ use crate::cgroup::freezer;
 use crate::cli::format::Format;
 use crate::cli::{print, print_bytes};
 use crate::error::{Context, Error, Result, best_effort, warn};
-use crate::image::{self, About, Changed, Digest, InUse, Reference, SIZE_MAX, as_root_of};
+use crate::identity::as_root_of;
+use crate::image::{self, About, Changed, Digest, InUse, Reference, SIZE_MAX};
 use crate::spec::{Cgroup, Identity};
 use crate::store::{self, Entry, Status, Store};
 
