@@ -154,8 +154,8 @@ fn as_a_user_twenty_containers_at_once_keep_apart() {
     twenty_at_once_keep_apart(&user.expect("found above"));
 }
 
-/// The same image under other ids, by ranges that the engine gives to the daemon. (As root, podman 4.3
-/// maps the lowers in the kernel instead, and then fails to start containers on any `mount_program`.)
+/// The same image under other ids, by ranges that the engine gives to the daemon. Root's podman 4.3
+/// maps the lowers in the kernel as well, which makes fuse-overlayfs 1.10 map them twice.
 const IDS: &str = r#"
 podman import -q --change 'CMD ["/bin/sh"]' --change 'ENV PATH=/bin:/sbin' "$D/base.tar" localhost/base >/dev/null
 look='stat -c "%n %u:%g" /etc/lower /usr/share/file; touch /tmp/own; stat -c "%n %u:%g" /tmp/own; rm -r /usr/share/gone-dir'
@@ -193,6 +193,22 @@ shifted back
 /etc/owner 7:8
 /tmp/own 0:0
 ";
+
+#[test]
+fn as_root_containers_have_ids_of_their_own() {
+    require!("as_root_containers_have_ids_of_their_own", engines());
+    let machine = Machine::new(Driver::Ours, &Who::Root);
+    let copied = r#"
+echo copied; podman run --rm --net=none --uidmap "$MAP" --gidmap "$MAP" localhost/base sh -euc '
+  echo x >>/usr/share/file; chmod 600 /etc/mode; stat -c "%n %u:%g" /usr/share/file /etc/mode; getcap /bin/capable
+  ! chown 65536 /etc/mode 2>/dev/null'
+"#;
+    let said = machine.boot(&format!("MAP=0:1000000:65536\n{IDS}{copied}{CLEAN}"));
+    let seen =
+        "copied\n/usr/share/file 12:34\n/etc/mode 0:0\n/bin/capable cap_net_bind_service=ep\n";
+    assert_eq!(said, format!("{SEEN}{seen}"));
+    machine.assert_empty();
+}
 
 #[test]
 fn as_a_user_containers_have_ids_of_their_own() {

@@ -95,7 +95,7 @@ Options for -o:
                             (default off); metadata-only copies are always read
   timeout=SECONDS           how long the kernel may keep what it was told (default 3600)
   uidmapping=DISK:SHOWN:LENGTH[:…], gidmapping=…
-                            translate owners
+                            translate owners (not again those of a lower on a mount that maps them)
   squash_to_root, squash_to_uid=N, squash_to_gid=N
                             show every file as owned by this one
   xattr_permissions=1|2     keep owners and modes of the upper in an attribute, as fuse-overlayfs

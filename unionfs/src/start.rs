@@ -18,7 +18,7 @@ use crate::inode::number::Numbers;
 use crate::inode::table::InodeTable;
 use crate::inode::{Core, InUpper, Inode, Lowers, Place, ROOT};
 use crate::layer::marks::{Escape, Marks, Opaque, Prefix};
-use crate::layer::{LayerStack, LowerLayer, LowerRef, UpperLayer, open_upper};
+use crate::layer::{LayerStack, LowerLayer, LowerRef, Mapped, UpperLayer, open_upper};
 use crate::ops::Union;
 use crate::transport::{Cache, Served};
 
@@ -83,10 +83,16 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
         }
         None => None,
     };
+    let (uids, gids) = (&config.options.uids, &config.options.gids);
+    let maps = (!uids.ranges.is_empty() || !gids.ranges.is_empty())
+        .then(|| Mapped { uids: uids.clone(), gids: gids.clone() });
     let lowers = config
         .lowers
         .iter()
-        .map(|p| LowerLayer::open(p).map_err(|e| StartError::path("lowerdir", p, e)))
+        .map(|p| {
+            LowerLayer::open_mapped(p, maps.as_ref())
+                .map_err(|e| StartError::path("lowerdir", p, e))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     make_core((upper, lowers), config.merging, config.options.clone(), limit, config.threads)
 }

@@ -184,9 +184,7 @@ impl CopyUp<'_> {
         }
         let fd = layer.open_at(&at.path, flags)?;
         let mut stat = sys::stat::stat_fd(&fd)?;
-        if let Some(p) = layer.permissions() {
-            p.apply(xattr::of(&fd), &mut stat)?;
-        }
+        layer.owners().apply(xattr::of(&fd), &mut stat)?;
         Ok((fd, stat))
     }
 

@@ -17,7 +17,7 @@ use super::table::InodeTable;
 use super::{Dir, InUpper, Ino, Inode, OpenFile, Place};
 use crate::layer::idmap::IdMap;
 use crate::layer::marks::Escape;
-use crate::layer::{LayerStack, Permissions, Spot};
+use crate::layer::{LayerStack, Owners, Spot};
 
 /// How copied-up data is brought to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,21 +195,21 @@ impl Core {
         let stat = match open {
             // The open file of a metacopy is the lower's, which has the data only.
             Some(f) if f.writable || !place.has_upper() => {
-                Spot::Fd(f.fd).stat_in(self.permissions(&place)?)?
+                Spot::Fd(f.fd).stat_in(self.owners(&place)?)?
             }
-            _ => self.spot(inode, &place)?.stat_in(self.permissions(&place)?)?,
+            _ => self.spot(inode, &place)?.stat_in(self.owners(&place)?)?,
         };
         Ok(self.shown(inode, &place, stat))
     }
 
-    /// Returns in which attribute the layer of an object's topmost part keeps owners and modes.
-    fn permissions(&self, place: &Place) -> Result<Option<Permissions>> {
+    /// Returns how the layer of an object's topmost part tells owners and modes.
+    fn owners(&self, place: &Place) -> Result<Owners<'_>> {
         if place.has_upper() {
-            return Ok(self.stack.upper()?.permissions());
+            return Ok(self.stack.upper()?.permissions().into());
         }
         let lowers = place.lower_refs()?;
         let at = lowers.first().ok_or(Errno::EIO)?;
-        Ok(self.stack.lower(at.layer)?.permissions())
+        Ok(self.stack.lower(at.layer)?.owners())
     }
 
     /// Whether the upper's part of an object is a copy, which shows another number than its own.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Permissions;
+use super::owners::is_idmapped;
+use super::{Mapped, Owners, Permissions};
 use sys::openat::{Confine, open_confined};
 use sys::{Errno, Result};
 
@@ -18,6 +19,8 @@ pub struct LowerLayer {
     path: PathBuf,
     dev: u64,
     permissions: Option<Permissions>,
+    /// What its mount does to owners.
+    mapped: Option<Mapped>,
     /// The upper may share blocks of its files, as far as we know.
     shares: AtomicBool,
 }
@@ -29,9 +32,17 @@ impl LowerLayer {
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `EACCES`: the directory can't be used.
     pub fn open(path: &Path) -> Result<LowerLayer> {
+        LowerLayer::open_mapped(path, None)
+    }
+
+    /// The same for a union with maps of owners: a layer whose mount maps them is taken to be mapped
+    /// by these already, so that they count once. Root's podman 4.2 to 4.4 gives the lowers of a
+    /// container with a user namespace so (containers/storage, pull request 1551).
+    pub fn open_mapped(path: &Path, maps: Option<&Mapped>) -> Result<LowerLayer> {
         use nix::fcntl::{OFlag, open};
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = open(path, flags, nix::sys::stat::Mode::empty())?;
+        let mapped = maps.filter(|_| is_idmapped(&fd)).cloned();
         let root = match sys::mount::clone_mount(&fd) {
             Ok(clone) => clone,
             Err(e) => {
@@ -46,6 +57,7 @@ impl LowerLayer {
             path: path.to_path_buf(),
             dev,
             permissions,
+            mapped,
             shares: true.into(),
         })
     }
@@ -68,6 +80,11 @@ impl LowerLayer {
     /// Returns in which attribute the layer keeps owners and modes, if in any.
     pub fn permissions(&self) -> Option<Permissions> {
         self.permissions
+    }
+
+    /// Returns how the layer tells owners and modes.
+    pub fn owners(&self) -> Owners<'_> {
+        Owners { attribute: self.permissions, mapped: self.mapped.as_ref() }
     }
 
     /// Whether the upper may be able to share blocks of this layer's files.

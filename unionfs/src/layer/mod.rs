@@ -5,6 +5,7 @@ pub mod idmap;
 pub mod lower;
 pub mod marks;
 pub mod origin;
+pub mod owners;
 pub mod permissions;
 mod prepare;
 mod probe;
@@ -13,6 +14,7 @@ pub mod tree;
 pub mod upper;
 
 pub use lower::{LowerLayer, LowerRef};
+pub use owners::{Mapped, Owners};
 pub use permissions::Permissions;
 pub use prepare::open_upper;
 pub use spot::Spot;

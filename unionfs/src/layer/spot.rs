@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::Permissions;
+use super::Owners;
 use sys::openat::{Confine, open_confined, reopen};
 use sys::stat::Stat;
 use sys::{Result, xattr};
@@ -35,12 +35,10 @@ impl Spot {
         }
     }
 
-    /// Returns what a layer says of the object, where it may keep owners and modes in an attribute.
-    pub fn stat_in(&self, permissions: Option<Permissions>) -> Result<Stat> {
+    /// Returns what a layer says of the object, with the owners and the mode on disk.
+    pub fn stat_in(&self, owners: Owners<'_>) -> Result<Stat> {
         let mut stat = self.stat()?;
-        if let Some(p) = permissions {
-            p.apply(self.xattrs(), &mut stat)?;
-        }
+        owners.apply(self.xattrs(), &mut stat)?;
         Ok(stat)
     }
 

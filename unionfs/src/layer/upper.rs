@@ -122,7 +122,7 @@ impl UpperLayer {
 
     /// Returns what the layer says of an object.
     pub fn stat(&self, object: &Spot) -> Result<Stat> {
-        object.stat_in(self.permissions)
+        object.stat_in(self.permissions.into())
     }
 
     /// Keeps a change of owner or mode in an attribute; false where the layer has real ones.

@@ -14,7 +14,7 @@ use super::redirect::{self, Arrival};
 use super::{Found, Lookup, listing, number_of};
 use crate::inode::{Core, InUpper, Inode, Lowers, Seen, Slots, index};
 use crate::layer::marks::{self, Links, Marks, Opaque};
-use crate::layer::{LowerRef, Permissions, Spot};
+use crate::layer::{LowerRef, Owners, Spot};
 
 /// After so many lookups of single names a directory is listed once, which answers all further ones.
 const PROBES_BEFORE_LISTING: u32 = 8;
@@ -100,9 +100,9 @@ pub fn standing(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Standi
     Ok(Standing { seen, in_upper: false, below })
 }
 
-fn look_upper(core: &Core, more: bool) -> Look {
-    let permissions = core.stack.upper_opt().and_then(|u| u.permissions());
-    Look { is_upper: true, more, marked: true, xattr_whiteouts: false, permissions }
+fn look_upper(core: &Core, more: bool) -> Look<'_> {
+    let owners = core.stack.upper_opt().and_then(|u| u.permissions()).into();
+    Look { is_upper: true, more, marked: true, xattr_whiteouts: false, owners }
 }
 
 /// Whether the lowers of a directory show something at a name.
@@ -118,7 +118,7 @@ fn is_below(core: &Core, parent: &Arc<Inode>, lowers: &[LowerRef], name: &OsStr)
             more,
             marked: more,
             xattr_whiteouts: at.xattr_whiteouts,
-            permissions: None,
+            owners: Owners::default(),
         };
         match probe(&fd, name, look)? {
             Probe::Absent => {}
@@ -320,10 +320,10 @@ impl Walk<'_> {
         more: bool,
         xattr_whiteouts: bool,
     ) -> Result<()> {
-        let permissions = self.core.stack.lower(below.layer())?.permissions();
+        let owners = self.core.stack.lower(below.layer())?.owners();
         // An absolute redirect leads to any layer below, also where the directory has no part.
         let marked = usize::from(below.layer()) + 1 < self.core.stack.lowers().len();
-        let look = Look { is_upper: false, more, marked, xattr_whiteouts, permissions };
+        let look = Look { is_upper: false, more, marked, xattr_whiteouts, owners };
         match probe(dir, name, look)? {
             Probe::Absent => Ok(()),
             Probe::Whiteout => {
@@ -501,20 +501,20 @@ pub(super) fn hides_below(stat: &Stat, marks: &Marks, dir: &OwnedFd, name: &OsSt
 
 /// How one layer is looked at.
 #[derive(Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Look<'a> {
     pub(super) is_upper: bool,
     /// There are layers below with which it may merge.
     pub(super) more: bool,
     /// There are layers below to which a mark may lead.
     pub(super) marked: bool,
     pub(super) xattr_whiteouts: bool,
-    pub(super) permissions: Option<Permissions>,
+    pub(super) owners: Owners<'a>,
 }
 
 /// Looks at a name in one layer. Marks are read in the upper, and in lowers that have others below
 /// (`marked`): those of the bottom one can't mean anything.
-pub(super) fn probe(dir: &OwnedFd, name: &OsStr, look: Look) -> Result<Probe> {
-    let Look { is_upper, more, marked, xattr_whiteouts, permissions } = look;
+pub(super) fn probe(dir: &OwnedFd, name: &OsStr, look: Look<'_>) -> Result<Probe> {
+    let Look { is_upper, more, marked, xattr_whiteouts, owners } = look;
     let mut stat = match sys::stat::stat_at_unsynced(dir, name) {
         Ok(stat) => stat,
         Err(Errno::ENOENT) if more => return dot_whiteout(dir, name),
@@ -539,9 +539,7 @@ pub(super) fn probe(dir: &OwnedFd, name: &OsStr, look: Look) -> Result<Probe> {
     if xattr_whiteouts && marks.whiteout && stat.is_file() && stat.size == 0 {
         return Ok(Probe::Whiteout);
     }
-    if let Some(p) = permissions {
-        p.apply(xattr::Target::At(dir.as_fd(), name), &mut stat)?;
-    }
+    owners.apply(xattr::Target::At(dir.as_fd(), name), &mut stat)?;
     Ok(Probe::Object(Box::new((stat, marks))))
 }
 

@@ -46,7 +46,7 @@ pub(super) fn descend(core: &Core, layer: u16, path: &mut Vec<u8>) -> Result<Des
             more: true,
             marked: true,
             xattr_whiteouts: false,
-            permissions: lower.permissions(),
+            owners: lower.owners(),
         };
         let (stat, marks) = match probe(&dir, name, look)? {
             Probe::Absent => return Ok(Descent { arrival: Arrival::Absent, is_last }),
