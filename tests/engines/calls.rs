@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use support::privilege::installed;
 use support::{Scratch, require};
 
 use crate::machine::{in_namespaces, ours, said};
@@ -270,4 +271,39 @@ fn options_are_explained_without_a_mount() {
         assert!(help.contains(option), "{option}: {help}");
     }
     assert!(Path::new(&program).is_absolute());
+}
+
+#[test]
+fn noacl_leaves_the_decision_to_modes() {
+    require!(
+        "noacl_leaves_the_decision_to_modes",
+        ours().usable().and_then(|()| installed("setfacl"))
+    );
+    // Two objects on the way, whose ACLs say more than their modes: 5 is let in and 6 shut out.
+    let look = r#"
+chmod 755 . mnt; chmod 600 lower/f; chmod 644 lower2/g; setfacl -m u:5:rw lower/f; setfacl -m u:6:- lower2/g
+reads() { setpriv --reuid=$1 --regid=$1 --clear-groups cat mnt/$2 2>/dev/null || echo "$1 may not read $2"; }
+fuse-overlayfs -o "$O,allow_other,lowerdir=$D/lower:$D/lower2,upperdir=$D/upper,workdir=$D/work" "$D/mnt"
+reads 5 f; reads 6 g
+echo more >>mnt/f; getfacl -cn mnt/f 2>/dev/null | grep user:5
+setfacl -m u:7:r mnt/g; umount mnt; gone
+getfacl -cn upper/f upper/g 2>/dev/null | grep user:[0-9]
+"#;
+    let kept = "user:5:rw-\nuser:5:rw-\nuser:6:---\nuser:7:r--\n";
+    let says = |options: &str, expected: &str| says(&format!("O={options}\n{look}"), expected);
+    says("noacl", &format!("5 may not read f\nbelow\n{kept}"));
+    says("suid", &format!("lower\n6 may not read g\n{kept}"));
+}
+
+#[test]
+fn static_nlink_shows_one_link_for_each_directory() {
+    require!("static_nlink_shows_one_link", ours().usable());
+    let look = r#"
+mkdir -p lower/d/sub lower/both lower2/both; ln lower/f lower/f2
+fuse-overlayfs -o "$O,lowerdir=$D/lower:$D/lower2,upperdir=$D/upper,workdir=$D/work" "$D/mnt"
+mkdir -p mnt/new/sub; stat -c '%n %h' mnt/d mnt/both mnt/new mnt/f; umount mnt
+"#;
+    let says = |options: &str, expected: &str| says(&format!("O={options}\n{look}"), expected);
+    says("static_nlink", "mnt/d 1\nmnt/both 1\nmnt/new 1\nmnt/f 2\n");
+    says("suid", "mnt/d 3\nmnt/both 1\nmnt/new 3\nmnt/f 2\n");
 }

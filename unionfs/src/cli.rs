@@ -102,6 +102,9 @@ Options for -o:
   unmapped_root             show owners that the user namespace can't express as root
   userxattr                 keep marks in user.overlay.*, as unprivileged mounts do
   noxattrs                  refuse extended attributes
+  noacl                     decide by modes alone: ACLs are kept, but allow and forbid nothing (their
+                            masks are the modes' group bits), and are not asked for
+  static_nlink              show one link for each directory, as for merged ones
   threads=N                 threads that serve (default 4)
   io=auto|noopen|passthrough|cached
                             open, read and close without messages (noopen, the default where the

@@ -31,8 +31,8 @@ const IGNORED: &[&str] = &[
     "clone_fd", "max_idle_threads", "max_read", "max_write", "max_background", "async_read",
     "splice_read", "splice_write", "splice_move",
     "no_splice_read", "no_splice_write", "no_splice_move",
-    // Of fuse-overlayfs: advice for its caches, or what holds here anyhow.
-    "noacl", "static_nlink", "fast_ino", "writeback", "threaded",
+    // Of fuse-overlayfs: advice for its caches and threads.
+    "fast_ino", "writeback", "threaded",
     // Of overlayfs: inode numbers are unique here without them.
     "xino", "uuid", "override_creds", "nooverride_creds",
 ];
@@ -277,6 +277,8 @@ impl Parsed {
                 c.options.gids.unmapped_root = true;
             }
             "noxattrs" => c.options.no_xattrs = true,
+            "noacl" => c.options.no_acls = true,
+            "static_nlink" => c.options.static_nlink = true,
             "userxattr" => c.wishes.user_marks = true,
             "allow_other" => c.allow_other = Some(true),
             "allow_root" => {

@@ -51,6 +51,10 @@ pub struct Options {
     pub fsync: Fsync,
     /// Attributes are refused.
     pub no_xattrs: bool,
+    /// The kernel decides by modes alone; ACLs are attributes without effect.
+    pub no_acls: bool,
+    /// Directories show one link, as merged ones always do.
+    pub static_nlink: bool,
     /// Directories with a lower part are renamed by redirects.
     pub redirects: bool,
     /// Changes of metadata copy no data.
@@ -225,7 +229,7 @@ impl Core {
         stat.ino = inode.number();
         if inode.is_dir() {
             // As overlayfs: to count the subdirectories of a merged directory would cost a listing.
-            if place.is_merged() {
+            if place.is_merged() || self.options.static_nlink {
                 stat.nlink = 1;
             }
             if place.first_name().is_none() && inode.id != super::ROOT {

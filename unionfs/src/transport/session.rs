@@ -71,10 +71,11 @@ impl Served {
     /// Asks for what we implement in full, and for nothing that `fuser` only has a name for.
     pub(super) fn negotiate(&mut self, config: &mut KernelConfig) -> io::Result<()> {
         let offered = config.capabilities();
-        let needed = InitFlags::FUSE_DONT_MASK
-            | InitFlags::FUSE_POSIX_ACL
-            | InitFlags::FUSE_BIG_WRITES
-            | InitFlags::FUSE_MAX_PAGES;
+        let mut needed =
+            InitFlags::FUSE_DONT_MASK | InitFlags::FUSE_BIG_WRITES | InitFlags::FUSE_MAX_PAGES;
+        if !self.union.core.options.no_acls {
+            needed |= InitFlags::FUSE_POSIX_ACL;
+        }
         let welcome = InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_ASYNC_DIO
