@@ -201,4 +201,40 @@ pub(crate) struct Guard {
     pub(crate) noisy: bool,
     /// How long the whole turn took, mounting and checking included.
     pub(crate) seconds: f64,
+    /// Where that time went.
+    #[serde(default)]
+    pub(crate) spent: Spent,
+}
+
+/// Where the time of a turn went, in seconds; what is missing is the worker's start and end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spent {
+    /// Work that is measured.
+    pub(crate) work: f64,
+    /// Mounting, unmounting, and making and removing what is mounted.
+    pub(crate) beds: f64,
+    /// Waiting until everything is written back.
+    pub(crate) settling: f64,
+    /// Checksums.
+    pub(crate) checks: f64,
+}
+
+impl Spent {
+    /// Returns the names and values of its parts.
+    pub(crate) fn parts(&self) -> [(&'static str, f64); 4] {
+        [
+            ("work", self.work),
+            ("beds", self.beds),
+            ("settling", self.settling),
+            ("checks", self.checks),
+        ]
+    }
+
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: &Spent) {
+        self.work += other.work;
+        self.beds += other.beds;
+        self.settling += other.settling;
+        self.checks += other.checks;
+    }
 }

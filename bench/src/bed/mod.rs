@@ -15,7 +15,7 @@ use crate::measure::latency::Timer;
 use crate::measure::process::{self, Moment};
 use crate::measure::strace::Watch;
 use crate::measure::trace::{Counts, TAIL};
-use crate::record::{Point, Row, Unit};
+use crate::record::{Point, Row, Spent, Unit};
 use crate::subject::Kind;
 use crate::subject::mount::{Mounted, Place, mount_on, mount_shim_on};
 use protocol::{Job, Link, Mode, Said};
@@ -37,12 +37,14 @@ pub(crate) struct Bed<'a> {
     link: &'a mut Link,
     mounted: Option<Mounted>,
     watch: Option<Watch>,
+    /// Where the time went so far.
+    pub(crate) spent: Spent,
 }
 
 impl<'a> Bed<'a> {
     /// Returns a bed without a mount.
     pub(crate) fn new(job: &'a Job, link: &'a mut Link) -> Bed<'a> {
-        Bed { job, link, mounted: None, watch: None }
+        Bed { job, link, mounted: None, watch: None, spent: Spent::default() }
     }
 
     /// Returns the path of a fixture.
@@ -70,6 +72,7 @@ impl<'a> Bed<'a> {
     /// Mounts the subject with the given lower layers, topmost first, and an empty upper; returns the
     /// mount point. A mount from before is gone.
     pub(crate) fn mount(&mut self, lowers: &[PathBuf], purpose: Use) -> io::Result<PathBuf> {
+        let start = Instant::now();
         self.unmount();
         let base = self.clean()?;
         let dir = |name: &str| {
@@ -88,10 +91,12 @@ impl<'a> Bed<'a> {
                 Use::Write => copy(lower, &place.point)?,
             }
         }
+        let settling = self.spent.settling;
         self.settle()?;
         let mounted = mount_on(&self.job.subject, &place)?;
         let point = mounted.point.clone();
         self.mounted = Some(mounted);
+        self.spent.beds += start.elapsed().as_secs_f64() - (self.spent.settling - settling);
         Ok(point)
     }
 
@@ -113,6 +118,15 @@ impl<'a> Bed<'a> {
         self.mounted = None;
     }
 
+    /// Unmounts, and removes what is left of the mount.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        let start = Instant::now();
+        self.unmount();
+        self.clean()?;
+        self.spent.beds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
     /// Removes what mounts have left and returns the empty place.
     pub(crate) fn clean(&self) -> io::Result<PathBuf> {
         let base = self.job.home.join("place");
@@ -124,8 +138,11 @@ impl<'a> Bed<'a> {
     }
 
     /// Writes back what work before has left, so that it doesn't weigh on what comes.
-    pub(crate) fn settle(&self) -> io::Result<()> {
-        Ok(sys::copy::syncfs(fs::File::open(&self.job.home)?)?)
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        let start = Instant::now();
+        sys::copy::syncfs(fs::File::open(&self.job.home)?)?;
+        self.spent.settling += start.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// Begins the description of a case.
@@ -162,7 +179,7 @@ impl<'a> Bed<'a> {
         self.link.say(&Said::Row(Box::new(row)))
     }
 
-    fn begin(&mut self) -> io::Result<()> {
+    fn begin_counting(&mut self) -> io::Result<()> {
         let Some(mounted) = self.mounted.as_ref() else { return Ok(()) };
         let Some(pid) = mounted.daemon.filter(|_| self.job.counts()) else { return Ok(()) };
         if self.job.mode == Mode::Watch {
@@ -177,7 +194,7 @@ impl<'a> Bed<'a> {
     }
 
     /// Ends counting; returns the counts where this process has them.
-    fn end(&mut self) -> io::Result<Option<Counts>> {
+    fn end_counting(&mut self) -> io::Result<Option<Counts>> {
         if let Some(watch) = self.watch.take() {
             // Answers that nobody waits for are part of it.
             std::thread::sleep(TAIL);
@@ -257,13 +274,14 @@ impl Case<'_, '_> {
         }
         let daemon = self.bed.daemon();
         let mut timer = Timer::new()?;
-        self.bed.begin()?;
+        self.bed.begin_counting()?;
         let before = Moment::now(daemon)?;
         let start = Instant::now();
         let done = work(&mut timer);
         let wall = start.elapsed();
         let after = Moment::now(daemon).unwrap_or(before);
-        let syscalls = self.bed.end()?;
+        let syscalls = self.bed.end_counting()?;
+        self.bed.spent.work += wall.as_secs_f64();
         let single = timer.count() > 0;
         let ops = if single { timer.count() } else { self.ops };
         let time = if single && !self.elapsed { timer.total() } else { wall };
@@ -285,6 +303,7 @@ impl Case<'_, '_> {
             syscalls,
             ..Row::default()
         };
+        let checking = Instant::now();
         let none = checksum::Sums::default();
         let tree = self.tree.map_or(Ok(none), |(path, times)| checksum::of(&path, times));
         match done.and_then(|seen| tree.map(|sums| (seen, sums))) {
@@ -295,6 +314,7 @@ impl Case<'_, '_> {
             }
             Err(e) => (row.value, row.error) = (None, Some(e.to_string())),
         }
+        self.bed.spent.checks += checking.elapsed().as_secs_f64();
         self.bed.link.say(&Said::Row(Box::new(row)))
     }
 }

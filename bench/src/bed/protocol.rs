@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::bed::scale::Scale;
-use crate::record::Row;
+use crate::record::{Row, Spent};
 use crate::subject::Subject;
 
 /// What a worker shall do.
@@ -66,8 +66,8 @@ pub(crate) enum Said {
     End,
     /// A measurement.
     Row(Box<Row>),
-    /// All is done.
-    Done,
+    /// All is done, and where its time went.
+    Done(Spent),
     /// The job failed as a whole.
     Failed(String),
 }

@@ -33,6 +33,8 @@ pub(crate) struct Scale {
     pub(crate) rewrites: u32,
     /// Lower files that are appended to.
     pub(crate) appended: u32,
+    /// Directory of the tree that each of several jobs copies: 60 files or 1,200.
+    pub(crate) copied: String,
     /// C files to compile.
     pub(crate) sources: u32,
     /// Transactions of SQLite.
@@ -45,6 +47,10 @@ pub(crate) struct Scale {
     pub(crate) directories: Vec<u32>,
     /// Files for memory per inode.
     pub(crate) known: u32,
+    /// Operations of each thread of many.
+    pub(crate) threaded: u32,
+    /// Reads of each reader of /proc.
+    pub(crate) reads: u32,
     /// Numbers of containers that read /proc.
     pub(crate) containers: Vec<u32>,
 }
@@ -58,36 +64,42 @@ impl Scale {
         match size {
             Size::Quick => Scale {
                 name: "quick".into(),
-                tree: 240,
+                tree: 120,
                 flat: 100,
                 created: 100,
                 repeats: 2,
                 big: 8 * MIB,
                 rewrites: 400,
                 appended: 40,
+                copied: "d00/s000".into(),
                 sources: 4,
                 transactions: 10,
                 copyups: vec![4 * KIB, MIB],
                 layers: vec![1, 10],
                 directories: vec![10, 1_000],
                 known: 1_000,
+                threaded: 100,
+                reads: 50,
                 containers: vec![1, 10],
             },
             Size::Default => Scale {
                 name: "default".into(),
-                tree: 480,
-                flat: 1_000,
-                created: 500,
+                tree: 240,
+                flat: 500,
+                created: 200,
                 repeats: 3,
-                big: 32 * MIB,
-                rewrites: 2_000,
-                appended: 150,
-                sources: 4,
+                big: 16 * MIB,
+                rewrites: 1_000,
+                appended: 80,
+                copied: "d00/s000".into(),
+                sources: 2,
                 transactions: 20,
                 copyups: vec![4 * KIB, 64 * KIB, MIB, 16 * MIB],
                 layers: vec![1, 10, 50, 200],
                 directories: vec![10, 100, 1_000, 10_000],
-                known: 20_000,
+                known: 10_000,
+                threaded: 200,
+                reads: 100,
                 containers: vec![1, 10, 50],
             },
             Size::Full => Scale {
@@ -99,6 +111,7 @@ impl Scale {
                 big: 512 * MIB,
                 rewrites: 40_000,
                 appended: 3_000,
+                copied: "d00".into(),
                 sources: 60,
                 transactions: 300,
                 copyups: [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
@@ -109,6 +122,8 @@ impl Scale {
                 layers: vec![1, 2, 5, 10, 20, 50, 100, 200, 350, 500],
                 directories: vec![10, 100, 1_000, 10_000, 100_000, 1_000_000],
                 known: 200_000,
+                threaded: 400,
+                reads: 200,
                 containers: vec![1, 10, 50, 100, 250, 500],
             },
         }

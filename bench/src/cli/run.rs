@@ -112,14 +112,12 @@ fn chosen_blocks(names: &[String]) -> Result<Vec<Block>, String> {
     if names.is_empty() {
         return Ok(all);
     }
-    let matches =
-        |b: &Block, name: &str| b.suite == name || name == format!("{}/{}", b.suite, b.name);
     for name in names {
-        if !all.iter().any(|b| matches(b, name)) {
+        if !all.iter().any(|b| b.is_called(name)) {
             return Err(format!("--suite {name}: no suite is called so: see `bench list`"));
         }
     }
-    Ok(all.into_iter().filter(|b| names.iter().any(|n| matches(b, n))).collect())
+    Ok(all.into_iter().filter(|b| names.iter().any(|n| b.is_called(n))).collect())
 }
 
 /// Returns the subjects that were asked for, or all.

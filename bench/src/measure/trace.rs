@@ -23,10 +23,19 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 /// How long answers that nobody waits for (RELEASE) may take before counting ends.
 pub(crate) const TAIL: Duration = Duration::from_millis(30);
 
-/// The kernel's trace file system, mounted for this process.
+/// The event of a message.
+const MESSAGE: &str = "events/fuse/fuse_request_send";
+/// The event of a system call.
+const SYSCALL: &str = "events/raw_syscalls/sys_enter";
+
+/// The kernel's trace file system, mounted for this process, and trace buffers of its own: made once,
+/// as removing one waits for all processors.
 #[derive(Debug)]
 pub(crate) struct Tracing {
-    tracefs: PathBuf,
+    messages: Instance,
+    syscalls: Instance,
+    // After the buffers, which are in it.
+    _mounted: Mounted,
 }
 
 impl Tracing {
@@ -40,48 +49,50 @@ impl Tracing {
         let none = None::<&str>;
         mount(Some("tracefs"), dir, Some("tracefs"), MsFlags::empty(), none)
             .map_err(|e| failed(&e.desc()))?;
-        let tracing = Tracing { tracefs: dir.to_path_buf() };
-        if !dir.join("events/fuse/fuse_request_send").exists() {
+        let mounted = Mounted(dir.to_path_buf());
+        if !dir.join(MESSAGE).exists() {
             return Err("the kernel has no trace event fuse_request_send (Linux 6.11)".into());
         }
-        Ok(tracing)
+        let pid = std::process::id();
+        let instance =
+            |what: &str| Instance::new(dir, &format!("bench-{pid}-{what}")).map_err(|e| failed(&e));
+        let (messages, syscalls) = (instance("messages")?, instance("syscalls")?);
+        // Threads that start meanwhile are followed.
+        syscalls.set("options/event-fork", "1").map_err(|e| failed(&e))?;
+        Ok(Tracing { messages, syscalls, _mounted: mounted })
     }
 
     /// Begins to count: messages of the FUSE connection `device`, and system calls of `daemon`.
-    pub(crate) fn begin(&self, device: u32, daemon: i32) -> io::Result<Counting> {
-        let pid = std::process::id();
-        let messages = Instance::new(&self.tracefs, &format!("bench-{pid}-messages"))?;
-        let event = "events/fuse/fuse_request_send";
-        messages.set(&format!("{event}/filter"), &format!("connection == {device}"))?;
-        let syscalls = Instance::new(&self.tracefs, &format!("bench-{pid}-syscalls"))?;
-        // Threads that start meanwhile are followed.
-        syscalls.set("options/event-fork", "1")?;
+    pub(crate) fn begin(&self, device: u32, daemon: i32) -> io::Result<Counting<'_>> {
+        self.messages.set(&format!("{MESSAGE}/filter"), &format!("connection == {device}"))?;
         let tasks = fs::read_dir(format!("/proc/{daemon}/task"))?.flatten();
         let tasks: Vec<_> = tasks.map(|t| t.file_name().to_string_lossy().into_owned()).collect();
-        syscalls.set("set_event_pid", &tasks.join(" "))?;
-        let counting = Counting {
-            messages: Reader::start(messages, event, message_of)?,
-            syscalls: Reader::start(syscalls, "events/raw_syscalls/sys_enter", syscall_of)?,
-        };
-        Ok(counting)
+        self.syscalls.set("set_event_pid", &tasks.join(" "))?;
+        Ok(Counting {
+            messages: Reader::start(&self.messages, MESSAGE, message_of)?,
+            syscalls: Reader::start(&self.syscalls, SYSCALL, syscall_of)?,
+        })
     }
 }
 
-impl Drop for Tracing {
+#[derive(Debug)]
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
     fn drop(&mut self) {
-        if let Err(e) = umount2(&self.tracefs, MntFlags::MNT_DETACH) {
-            eprintln!("bench: unmount {}: {}", self.tracefs.display(), e.desc());
+        if let Err(e) = umount2(&self.0, MntFlags::MNT_DETACH) {
+            eprintln!("bench: unmount {}: {}", self.0.display(), e.desc());
         }
     }
 }
 
 /// Counting goes on until it is ended.
-pub(crate) struct Counting {
-    messages: Reader,
-    syscalls: Reader,
+pub(crate) struct Counting<'a> {
+    messages: Reader<'a>,
+    syscalls: Reader<'a>,
 }
 
-impl Counting {
+impl Counting<'_> {
     /// Ends it and returns messages and system calls.
     pub(crate) fn end(self) -> io::Result<(Counts, Counts)> {
         std::thread::sleep(TAIL);
@@ -90,6 +101,7 @@ impl Counting {
 }
 
 /// A trace buffer of its own.
+#[derive(Debug)]
 struct Instance(PathBuf);
 
 impl Instance {
@@ -136,19 +148,22 @@ impl Drop for Instance {
 }
 
 /// Reads an instance's events while they come, so that no buffer need hold them all.
-struct Reader {
-    instance: Instance,
+struct Reader<'a> {
+    instance: &'a Instance,
     event: &'static str,
+    // Events that were lost before.
+    lost: u64,
     done: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<Counts>>,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
     fn start(
-        instance: Instance,
+        instance: &'a Instance,
         event: &'static str,
         name: fn(&str) -> Option<String>,
-    ) -> io::Result<Reader> {
+    ) -> io::Result<Reader<'a>> {
+        let lost = instance.lost()?;
         let path = instance.0.join("trace_pipe");
         let pipe = File::options()
             .read(true)
@@ -159,14 +174,14 @@ impl Reader {
         let done = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&done);
         let thread = std::thread::spawn(move || count(pipe, &ends, name));
-        Ok(Reader { instance, event, done, thread })
+        Ok(Reader { instance, event, lost, done, thread })
     }
 
     fn end(self) -> io::Result<Counts> {
         self.instance.set(&format!("{}/enable", self.event), "0")?;
         self.done.store(true, Ordering::Release);
         let counts = self.thread.join().map_err(|_| io::Error::other("the reader panicked"))??;
-        match self.instance.lost()? {
+        match self.instance.lost()?.saturating_sub(self.lost) {
             0 => Ok(counts),
             lost => Err(io::Error::other(format!("{lost} events were lost: not exact"))),
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Absent, Costs, Environment, Latency, Point, Record, Row, SubjectInfo, Unit};
+use crate::record::{
+    Absent, Costs, Environment, Latency, Point, Record, Row, Spent, SubjectInfo, Unit,
+};
 use crate::stats::{self, Estimate};
 use crate::subject::{Family, bases_of};
 
@@ -30,6 +32,8 @@ pub(crate) struct Analysis {
     pub(crate) rounds: u32,
     /// Turns, and how many of them were marked.
     pub(crate) turns: (usize, usize),
+    /// Seconds of all turns of each block, and where they went.
+    pub(crate) spent: BTreeMap<String, (f64, Spent)>,
 }
 
 /// One case, on all subjects.
@@ -100,6 +104,9 @@ impl Analysis {
                 Record::Guard(g) => {
                     analysis.turns.0 += 1;
                     analysis.turns.1 += usize::from(g.noisy);
+                    let (seconds, spent) = analysis.spent.entry(g.block.clone()).or_default();
+                    *seconds += g.seconds;
+                    spent.add(&g.spent);
                 }
             }
         }

@@ -51,9 +51,26 @@ pub(super) fn render(analysis: &Analysis) -> String {
             line(&mut out, &format!("{}{}", costs_line(costs), floor(analysis, costs)));
         }
     }
+    time(&mut out, analysis);
     let (turns, marked) = analysis.turns;
     line(&mut out, &format!("\nnoise guard: {marked} of {turns} turns marked"));
     out
+}
+
+/// Says what a round's time was spent on, the longest block first.
+fn time(out: &mut String, analysis: &Analysis) {
+    let rounds = f64::from(analysis.rounds.max(1));
+    let mut blocks: Vec<_> = analysis.spent.iter().collect();
+    blocks.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
+    let total: f64 = blocks.iter().map(|b| b.1.0).sum();
+    line(
+        out,
+        &format!("\n{:<34}{:>8}  of it", "seconds of a round, by block", digits(total / rounds)),
+    );
+    for (block, (seconds, spent)) in blocks {
+        let parts = spent.parts().map(|(name, s)| format!("{:>8} {name}", digits(s / rounds)));
+        line(out, &format!("  {block:<32}{:>8}  {}", digits(seconds / rounds), parts.join(" ")));
+    }
 }
 
 fn line(out: &mut String, text: &str) {

@@ -46,7 +46,7 @@ impl Run {
                         let absent = Absent { name, why };
                         self.log.add(Record::Absent(absent)).map_err(io::Error::other)?;
                     }
-                    Ended::Done => {}
+                    Ended::Done(_) => {}
                 }
                 for costs in rows.into_iter().filter_map(costs_of) {
                     self.log.add(Record::Costs(costs)).map_err(io::Error::other)?;

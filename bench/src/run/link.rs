@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Pid, Uid};
 use super::stop::Stop;
 use crate::bed::protocol::{Job, Said};
 use crate::measure::trace::{Counting, Counts, Tracing};
-use crate::record::Row;
+use crate::record::{Row, Spent};
 use crate::worker;
 use crate::worker::namespace::map_ids;
 
@@ -29,8 +29,8 @@ pub(crate) struct Identity {
 /// How a turn ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The worker did all that it should.
-    Done,
+    /// The worker did all that it should, and spent its time so.
+    Done(Spent),
     /// It failed as a whole: why.
     Failed(String),
     /// The user wants an end.
@@ -50,7 +50,7 @@ pub(crate) fn turn(
 ) -> io::Result<(Vec<Measured>, Ended)> {
     let mut worker = Worker::start(job, identity)?;
     let mut measured = Vec::new();
-    let mut counting: Option<Result<Counting, String>> = None;
+    let mut counting: Option<Result<Counting<'_>, String>> = None;
     let mut counts = None;
     let deadline = Instant::now() + limit;
     let ended = loop {
@@ -58,7 +58,7 @@ pub(crate) fn turn(
             Heard::Stop => break Ended::Stopped,
             Heard::Late => break Ended::Failed(format!("it hangs: no end after {limit:?}")),
             Heard::Gone(why) => break Ended::Failed(why),
-            Heard::Said(Said::Done) => break Ended::Done,
+            Heard::Said(Said::Done(spent)) => break Ended::Done(spent),
             Heard::Said(Said::Failed(why)) => break Ended::Failed(why),
             Heard::Said(Said::Row(row)) => measured.push((*row, counts.take())),
             Heard::Said(Said::Unshared) => {
@@ -77,15 +77,15 @@ pub(crate) fn turn(
             }
         }
     };
-    worker.end(matches!(ended, Ended::Done));
+    worker.end(matches!(ended, Ended::Done(_)));
     Ok((measured, ended))
 }
 
-fn begin(
-    tracing: Option<&Tracing>,
+fn begin<'a>(
+    tracing: Option<&'a Tracing>,
     device: u32,
     daemon: Option<i32>,
-) -> Option<Result<Counting, String>> {
+) -> Option<Result<Counting<'a>, String>> {
     Some(tracing?.begin(device, daemon?).map_err(|e| e.to_string()))
 }
 

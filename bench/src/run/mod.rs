@@ -125,11 +125,10 @@ impl Run {
     fn prepare(&mut self) -> io::Result<bool> {
         let found = std::mem::take(&mut self.plan.subjects);
         for found in found {
-            let family = |s: &Subject| s.kind.family();
             match found {
-                Ok(s) if !self.plan.blocks.iter().any(|b| b.family == family(&s)) => {}
+                Ok(s) if !self.plan.blocks.iter().any(|b| b.suits(&s)) => {}
                 Ok(subject) => match self.single(&subject, Mode::Probe)? {
-                    Ended::Done => self.accept(subject)?,
+                    Ended::Done(_) => self.accept(subject)?,
                     Ended::Failed(why) => self.reject(subject.name, why)?,
                     Ended::Stopped => return Ok(false),
                 },
@@ -142,7 +141,7 @@ impl Run {
             let first = self.subjects.iter().find(|s| s.rootless == rootless).cloned();
             let Some(first) = first else { continue };
             match self.single(&first, Mode::Fixtures(blocks.clone()))? {
-                Ended::Done => {}
+                Ended::Done(_) => {}
                 Ended::Failed(why) => {
                     return Err(io::Error::other(format!("lay out files: {why}")));
                 }

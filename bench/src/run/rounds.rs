@@ -11,7 +11,7 @@ use super::link::{Ended, turn};
 use super::progress::Progress;
 use super::{Run, limit};
 use crate::bed::protocol::Mode;
-use crate::record::{Guard, Record, Row};
+use crate::record::{Guard, Record, Row, Spent};
 use crate::subject::{Family, Kind, Subject};
 use crate::suite::Block;
 
@@ -53,8 +53,11 @@ impl Run {
                     }
                     let rows = rows.into_iter().map(|(row, _)| row);
                     let mut rows: Vec<_> = rows.collect();
-                    if let Ended::Failed(why) = ended {
-                        rows.push(broken(block, subject, why));
+                    let mut spent = Spent::default();
+                    match ended {
+                        Ended::Done(known) => spent = known,
+                        Ended::Failed(why) => rows.push(broken(block, subject, why)),
+                        Ended::Stopped => {}
                     }
                     for mut row in rows {
                         row.round = round;
@@ -70,6 +73,7 @@ impl Run {
                         steal: verdict.steal,
                         noisy: verdict.noisy,
                         seconds: began.elapsed().as_secs_f64(),
+                        spent,
                     }));
                     progress.done();
                 }
@@ -87,7 +91,7 @@ impl Run {
 
     /// Returns the subjects that a block can be done on.
     pub(super) fn able(&self, block: &Block) -> Vec<Subject> {
-        self.subjects.iter().filter(|s| s.kind.family() == block.family).cloned().collect()
+        self.subjects.iter().filter(|s| block.suits(s)).cloned().collect()
     }
 
     fn stopped(&mut self, finished: u32) -> io::Result<bool> {

@@ -14,6 +14,10 @@ const MORE_PLACES: [&str; 4] = ["/usr/local/bin", "/usr/sbin", "/sbin", "/opt/bi
 /// Kernel overlayfs with all that changes how it works.
 const ALL_FEATURES: &str = "redirect_dir=on,metacopy=on,index=on,xino=on";
 
+/// Where I/O modes are measured if nobody asked for one by name: what they differ in is data and its
+/// opening.
+const MODES_IN: [&str; 2] = ["io", "ops/reads"];
+
 /// Where programs of ours are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ours {
@@ -50,7 +54,9 @@ impl Search<'_> {
         found.extend(["unionfs-fuse", "mergerfs", "unionfs"].map(|n| self.named(n)));
         if let Ok(ours) = self.our_program("unionfs", &self.ours.unionfs) {
             let modes = io_modes(&ours);
-            found.extend(modes.iter().map(|mode| self.named(&format!("unionfs-{mode}"))));
+            let modes = modes.iter().map(|mode| self.named(&format!("unionfs-{mode}")));
+            let of_data = |s: Subject| Subject { only: MODES_IN.map(str::to_owned).into(), ..s };
+            found.extend(modes.map(|mode| mode.map(of_data)));
         }
         if self.is_root {
             let rootless = ["bare", "overlay", "fuse-overlayfs", "unionfs"];
@@ -205,8 +211,8 @@ impl Search<'_> {
 }
 
 fn new(kind: Kind, program: PathBuf, version: String) -> Subject {
-    let (name, options) = (String::new(), String::new());
-    Subject { name, kind, program, options, rootless: false, version }
+    let (name, options, only) = (String::new(), String::new(), Vec::new());
+    Subject { name, kind, program, options, rootless: false, version, only }
 }
 
 fn absent(name: &str, why: String) -> Absent {

@@ -112,6 +112,8 @@ pub(crate) struct Subject {
     pub(crate) rootless: bool,
     /// What it says of itself.
     pub(crate) version: String,
+    /// The suites and blocks that it is measured in; all, where this is empty.
+    pub(crate) only: Vec<String>,
 }
 
 impl Subject {

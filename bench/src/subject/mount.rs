@@ -40,13 +40,15 @@ pub(crate) struct Mounted {
     /// The process that serves it, if one does.
     pub(crate) daemon: Option<i32>,
     is_mount: bool,
+    /// Whether the daemon ends by itself, and soon, when its mount is gone.
+    ends: bool,
 }
 
 /// Mounts layers. A bare subject is the mount point itself, which then has what shall be seen.
 pub(crate) fn mount_on(subject: &Subject, place: &Place) -> io::Result<Mounted> {
     let point = place.point.clone();
     match subject.kind {
-        Kind::Bare => return Ok(Mounted { point, daemon: None, is_mount: false }),
+        Kind::Bare => return Ok(Mounted { point, daemon: None, is_mount: false, ends: true }),
         Kind::Bind => {
             let none = None::<&str>;
             mount(Some(&point), &point, none, MsFlags::MS_BIND, none)?;
@@ -70,7 +72,7 @@ pub(crate) fn mount_on(subject: &Subject, place: &Place) -> io::Result<Mounted> 
         }
         _ => return Err(io::Error::other("no file system")),
     }
-    let mut mounted = Mounted { point, daemon: None, is_mount: true };
+    let mut mounted = Mounted { point, daemon: None, is_mount: true, ends: true };
     if subject.kind.has_daemon() {
         mounted.daemon = daemon_of(&mounted.point);
         if mounted.daemon.is_none() {
@@ -93,7 +95,9 @@ pub(crate) fn mount_shim_on(subject: &Subject, point: &Path) -> io::Result<Mount
         Kind::Lxcfs => stay(&mut command, point)?,
         _ => start(&mut command)?,
     }
-    let mut mounted = Mounted { point: point.to_path_buf(), daemon: None, is_mount: true };
+    // lxcfs waits for its thread of the average load, which sleeps for seconds.
+    let ends = subject.kind != Kind::Lxcfs;
+    let mut mounted = Mounted { point: point.to_path_buf(), daemon: None, is_mount: true, ends };
     mounted.daemon = daemon_of(point);
     match mounted.daemon {
         Some(_) => Ok(mounted),
@@ -200,14 +204,16 @@ impl Drop for Mounted {
         if let Err(e) = done {
             eprintln!("bench: unmount {}: {}", self.point.display(), e.desc());
         }
-        if let Some(pid) = self.daemon {
-            end(Pid::from_raw(pid));
+        match self.daemon.map(Pid::from_raw) {
+            Some(pid) if self.ends => wait_for(pid),
+            Some(pid) => end(pid),
+            None => {}
         }
     }
 }
 
 /// Waits for a daemon that has lost its mount; it is this process's child by adoption.
-fn end(pid: Pid) {
+fn wait_for(pid: Pid) {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
@@ -217,6 +223,11 @@ fn end(pid: Pid) {
         }
     }
     eprintln!("bench: the daemon {pid} doesn't end after its mount is gone: it is killed");
+    end(pid);
+}
+
+/// Kills a daemon.
+fn end(pid: Pid) {
     if kill(pid, Signal::SIGKILL).is_ok()
         && let Err(e) = waitpid(pid, None)
     {

@@ -17,6 +17,8 @@ pub(crate) enum Fixture {
     Tree,
     /// One directory of small files, each with an extended attribute.
     Flat,
+    /// A directory of 1,000 empty files.
+    Thousand,
     /// One large file.
     Big,
     /// Files of many sizes.
@@ -64,6 +66,7 @@ fn one(job: &Job, base: &Path, fixture: Fixture) -> io::Result<()> {
             tree::succeed(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(lower))
         }
         Fixture::Flat => flat(&base.join("flat/flat"), scale.flat),
+        Fixture::Thousand => entries(&base.join("thousand/thousand"), 1000),
         Fixture::Big => {
             let dir = base.join("big");
             fs::create_dir(&dir)?;
@@ -76,9 +79,7 @@ fn one(job: &Job, base: &Path, fixture: Fixture) -> io::Result<()> {
         }
         Fixture::Layers => layers(&base.join("layers"), &scale.layers),
         Fixture::Directories => scale.directories.iter().try_for_each(|&entries| {
-            let dir = base.join("directories").join(entries.to_string());
-            fs::create_dir_all(&dir)?;
-            (0..entries).try_for_each(|n| File::create(dir.join(format!("entry-{n:07}"))).map(drop))
+            self::entries(&base.join("directories").join(entries.to_string()), entries)
         }),
         Fixture::Known => (0..scale.known).try_for_each(|n| {
             let dir = base.join(format!("known/known/d{:03}", n / 1000));
@@ -109,6 +110,12 @@ fn flat(dir: &Path, files: u32) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a directory of empty files.
+fn entries(dir: &Path, count: u32) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    (0..count).try_for_each(|n| File::create(dir.join(format!("entry-{n:07}"))).map(drop))
 }
 
 /// Returns the name of a file of the flat directory.

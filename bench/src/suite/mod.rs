@@ -18,7 +18,7 @@ pub(crate) mod tree;
 use std::io::Result;
 
 use crate::bed::{Bed, Use};
-use crate::subject::Family;
+use crate::subject::{Family, Subject};
 
 /// A piece of work that is done on one mount of one subject, without another's in between.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,23 @@ pub(crate) struct Block {
     pub(crate) counted: bool,
     /// Does it.
     pub(crate) run: fn(&mut Bed<'_>) -> Result<()>,
+}
+
+impl Block {
+    /// Whether `name` is that of this block, with its suite's before it, or of its suite.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        match name.split_once('/') {
+            Some(both) => both == (self.suite, self.name),
+            None => self.suite == name,
+        }
+    }
+
+    /// Whether it is done on a subject.
+    pub(crate) fn suits(&self, subject: &Subject) -> bool {
+        let only = &subject.only;
+        self.family == subject.kind.family()
+            && (only.is_empty() || only.iter().any(|name| self.is_called(name)))
+    }
 }
 
 /// Suites with what they are about, in the order of reports.

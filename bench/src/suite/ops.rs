@@ -15,9 +15,9 @@ use crate::measure::latency::Timer;
 use crate::subject::Family;
 
 pub(super) const BLOCKS: &[Block] = &[
-    block("lookups", lookups),
+    Block { fixtures: &[Fixture::Flat, Fixture::Thousand], ..block("lookups", lookups) },
     block("reads", reads),
-    block("new files", new_files),
+    Block { fixtures: &[Fixture::Empty], ..block("new files", new_files) },
     block("lower files", lower_files),
 ];
 
@@ -89,8 +89,8 @@ fn lookups(bed: &mut Bed<'_>) -> io::Result<()> {
         files.iter().try_for_each(|path| attribute(path).map(drop))?;
         files.iter().try_fold(0, |sum, path| Ok(sum + t.op(|| attribute(path))?))
     })?;
-    let point = bed.mount(&[bed.fixture("flat")], Use::Read)?;
-    let dir = point.join("flat");
+    let point = bed.mount(&[bed.fixture("thousand")], Use::Read)?;
+    let dir = point.join("thousand");
     bed.case("readdir of 1,000, first").measure(|t| {
         t.op(|| readdir(&dir))?;
         list(&dir)
@@ -141,7 +141,7 @@ fn reads(bed: &mut Bed<'_>) -> io::Result<()> {
 }
 
 fn new_files(bed: &mut Bed<'_>) -> io::Result<()> {
-    let point = bed.mount(&[bed.fixture("flat")], Use::Write)?;
+    let point = bed.mount(&[bed.fixture("empty")], Use::Write)?;
     let dir = point.join("new");
     fs::create_dir(&dir)?;
     let mut files: Vec<_> = (0..bed.job.scale.created).map(|n| dir.join(name(n))).collect();

@@ -19,9 +19,6 @@ pub(super) const BLOCKS: &[Block] = &[Block {
 
 const AXIS: &str = "containers";
 const FILES: [&str; 5] = ["meminfo", "cpuinfo", "stat", "uptime", "loadavg"];
-/// Reads of each reader.
-const READS: u32 = 200;
-
 /// Returns the name of the cgroups of the run that works in `home`.
 fn cgroups(home: &Path) -> String {
     let stage = home.parent().and_then(Path::file_name).unwrap_or_default();
@@ -33,6 +30,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
         Kind::RawProc => "/proc".into(),
         _ => bed.mount_shim()?.join("proc"),
     };
+    let reads = bed.job.scale.reads;
     let mut containers = Containers::new(&cgroups(&bed.job.home))?;
     for count in bed.job.scale.containers.clone() {
         containers.grow(count)?;
@@ -45,7 +43,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
             bed.case(&format!("{curve}, {label}")).at(&curve, AXIS, x).measure(|timer| {
                 // The first read makes what the next ones find.
                 containers.read(&path, 1, 1)?;
-                for took in containers.read(&path, 1, READS)? {
+                for took in containers.read(&path, 1, reads)? {
                     timer.record(took);
                 }
                 Ok(0)
@@ -59,7 +57,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
             let curve = format!("{file}, 8 readers at once");
             bed.case(&format!("{curve}, {label}")).by_elapsed_time().at(&curve, AXIS, x).measure(
                 |timer| {
-                    for took in containers.read(&path, 8, READS)? {
+                    for took in containers.read(&path, 8, reads)? {
                         timer.record(took);
                     }
                     Ok(0)

@@ -20,13 +20,11 @@ pub(super) const BLOCKS: &[Block] = &[Block {
 }];
 
 const AXIS: &str = "threads";
-/// Operations of each thread.
-const EACH: u32 = 400;
-
 fn run(bed: &mut Bed<'_>) -> io::Result<()> {
     let point = bed.mount(&[bed.fixture("flat")], Use::Write)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let files = bed.job.scale.flat;
+    let each = bed.job.scale.threaded;
     let dir = point.join("flat");
     let paths: Vec<_> = (0..files).map(|n| dir.join(name(n))).collect();
     let mut counts: Vec<_> = (0..).map(|shift| 1 << shift).take_while(|n| *n < 2 * cores).collect();
@@ -36,7 +34,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
         let label = if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") };
         let curve = "stat, open, read, close, warm";
         bed.case(&format!("{curve}, {label}")).by_elapsed_time().at(curve, AXIS, x).measure(
-            |t| side_by_side(count, t, |thread, timer| read_files(thread, &paths, timer)),
+            |t| side_by_side(count, t, |thread, timer| read_files(thread, each, &paths, timer)),
         )?;
         let curve = "create, write, unlink";
         let new = point.join(format!("new-{count}"));
@@ -48,7 +46,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
             |t| {
                 side_by_side(count, t, |thread, timer| {
                     let dir = new.join(thread.to_string());
-                    for n in 0..EACH / 4 {
+                    for n in 0..each / 4 {
                         let path = dir.join(name(n));
                         timer.op(|| {
                             File::create(&path)?.write_all(&[7; 4096])?;
@@ -63,10 +61,10 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn read_files(thread: u32, paths: &[PathBuf], timer: &mut Timer) -> io::Result<u64> {
+fn read_files(thread: u32, each: u32, paths: &[PathBuf], timer: &mut Timer) -> io::Result<u64> {
     let mut block = [0; 4096];
     let mut sum = 0;
-    for n in 0..EACH {
+    for n in 0..each {
         let path = &paths[(thread * 7 + n) as usize % paths.len()];
         sum += timer.op(|| {
             let length = fs::symlink_metadata(path)?.len();

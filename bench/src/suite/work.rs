@@ -116,7 +116,7 @@ fn chown_tree(bed: &mut Bed<'_>) -> io::Result<()> {
 fn move_files(bed: &mut Bed<'_>) -> io::Result<()> {
     let point = bed.mount(&[bed.fixture("tree")], Use::Write)?;
     let tree = point.join(TREE);
-    bed.case("mv of 100 lower files").settled().leaves(&tree, Times::Count).measure(|t| {
+    bed.case("mv of lower files").settled().leaves(&tree, Times::Count).measure(|t| {
         let mut moved = 0;
         for path in files(&tree)?.iter().filter(|p| !is_linked(p)).step_by(3).take(100) {
             t.op(|| fs::rename(path, path.with_extension("moved")))?;
@@ -151,11 +151,11 @@ const JOBS: usize = 4;
 
 fn jobs(bed: &mut Bed<'_>) -> io::Result<()> {
     let point = bed.mount(&[bed.fixture("tree")], Use::Write)?;
-    let from = point.join(TREE).join("d00");
+    let from = point.join(TREE).join(bed.job.scale.copied.as_str());
     let copies = point.join("copies");
     fs::create_dir(&copies)?;
     bed.case("4 jobs: copy, read, rm").settled().leaves(&point, Times::Vary).measure(|_| {
-        let script = "cp -a \"$1\" \"$2\" && cat \"$2\"/*/* | cksum && rm -rf \"$2\"";
+        let script = "cp -a \"$1\" \"$2\" && find \"$2\" -type f | sort | xargs cat | cksum && rm -rf \"$2\"";
         let start = |n: usize| {
             let mut command = Command::new("sh");
             command.args(["-c", script, "sh"]).arg(&from).arg(copies.join(n.to_string()));

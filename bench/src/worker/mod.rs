@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::bed::Bed;
 use crate::bed::protocol::{Job, Link, Mode, Said};
+use crate::record::Spent;
 use crate::suite;
 
 /// Does one job, which stands on the first line of standard input.
@@ -42,6 +43,7 @@ fn work(link: &mut Link) -> io::Result<()> {
     // After the change of credentials, which clears it.
     prctl::set_pdeathsig(Signal::SIGTERM)?;
     end_on_term()?;
+    let mut spent = Spent::default();
     match &job.mode {
         Mode::Fixtures(blocks) => suite::fixture::make(&job, blocks)?,
         Mode::Probe => suite::probe(&mut Bed::new(&job, link))?,
@@ -51,11 +53,11 @@ fn work(link: &mut Link) -> io::Result<()> {
                 .ok_or_else(|| io::Error::other(format!("no block {}/{}", job.suite, job.block)))?;
             let mut bed = Bed::new(&job, link);
             (block.run)(&mut bed)?;
-            bed.unmount();
-            bed.clean()?;
+            bed.end()?;
+            spent = bed.spent;
         }
     }
-    link.say(&Said::Done)
+    link.say(&Said::Done(spent))
 }
 
 /// From now on SIGTERM ends this process, and first all that it has started.
