@@ -20,6 +20,7 @@
 //! | [`seccomp`] | filters of system calls, and calls that another process answers |
 //! | [`tty`] | pseudo terminals: unlock, open the other end, size, controlling terminal |
 //! | [`net`] | network interfaces up |
+//! | [`fuse`] | requests of `/dev/fuse` |
 #![allow(unsafe_code)]
 
 pub use nix::errno::Errno;
@@ -29,6 +30,7 @@ pub type Result<T> = std::result::Result<T, Errno>;
 
 pub mod caps;
 pub mod copy;
+pub mod fuse;
 pub mod getdents;
 pub mod handle;
 pub mod map;
