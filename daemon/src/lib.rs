@@ -18,6 +18,6 @@ pub mod turns;
 pub use mount::{Mount, MountError, MountPoint, MountRequest};
 pub use ready::Ready;
 pub use reattach::{Connection, Resume};
-pub use serve::{ServeOptions, serve, serve_connection};
+pub use serve::{ServeOptions, Started, serve, serve_connection};
 pub use supervise::{Upgrade, supervise};
 pub use turns::{Turn, Turns};

@@ -1,11 +1,12 @@
 //! Answers the kernel until the mount is gone, whoever unmounts it.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuser::{Config, Filesystem, Notifier, Session, SessionACL};
+use fuser::{Config, Filesystem, Notifier};
+use wire::{Counts, FileSystem};
 
 use crate::mount::{Mount, Place};
 use crate::ready::Ready;
@@ -23,26 +24,34 @@ pub struct ServeOptions {
     pub turns: Arc<Turns>,
     /// Whom to tell that the mount is live.
     pub ready: Ready,
-    /// Called with the means to notify the kernel, after the handshake and before the first request.
-    pub started: Box<dyn FnOnce(Notifier) -> io::Result<()>>,
     /// Called for SIGUSR1.
     pub statistics: Box<dyn Fn() + Send>,
 }
 
+/// Called with the means to notify the kernel, after the handshake and before the first request.
+pub type Started = Box<dyn FnOnce(Notifier) -> io::Result<()>>;
+
 /// Shakes hands with the kernel, announces the mount, and serves until it is gone. SIGTERM, SIGINT
-/// and SIGHUP unmount it.
+/// and SIGHUP unmount it. Messages are counted in `counts`.
 ///
 /// # Preconditions
 /// The process has one thread, so that all of them block the daemon's signals.
 ///
 /// # Errors
 /// The handshake failed, or a thread can't be started. The file system is unmounted again then.
-pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io::Result<()> {
+pub fn serve<F: FileSystem>(
+    fs: F,
+    mount: Mount,
+    counts: Arc<Counts>,
+    options: ServeOptions,
+) -> io::Result<()> {
     let signals = Signals::block()?;
     let (fd, place) = mount.into_parts();
-    let config = config(&options);
-    let served = Session::from_fd(fs, fd, SessionACL::All, config)
-        .and_then(|session| run(session, &place, signals, options));
+    let threads = options.turns.threads();
+    let served = wire::Session::begin(fs, fd, counts).and_then(|session| {
+        prepare(session.device(), &place, signals, options)?;
+        session.run(threads)
+    });
     if served.is_err()
         && let Some(place) = &place
         && let Err(e) = place.unmount()
@@ -52,7 +61,8 @@ pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io:
     served
 }
 
-/// As [`serve`], as a worker whose supervisor holds the connection: it unmounts what can't be served.
+/// As [`serve`], with `fuser`, as a worker whose supervisor holds the connection: it unmounts what
+/// can't be served.
 ///
 /// # Preconditions
 /// The process has one thread.
@@ -62,33 +72,31 @@ pub fn serve<FS: Filesystem>(fs: FS, mount: Mount, options: ServeOptions) -> io:
 pub fn serve_connection<FS: Filesystem>(
     fs: FS,
     connection: Connection,
+    started: Started,
     options: ServeOptions,
 ) -> io::Result<()> {
     let signals = Signals::block()?;
-    let (session, place) = connection.session(fs, config(&options))?;
-    run(session, &place, signals, options)
-}
-
-fn config(options: &ServeOptions) -> Config {
     let mut config = Config::default();
     config.n_threads = Some(options.turns.threads());
-    config
+    let (session, place) = connection.session(fs, config)?;
+    started(session.notifier())?;
+    prepare(session.as_fd(), &place, signals, options)?;
+    session.run()
 }
 
-fn run<FS: Filesystem>(
-    session: Session<FS>,
+/// Does what is to be done before the first message.
+fn prepare(
+    device: BorrowedFd<'_>,
     place: &Option<Place>,
     signals: Signals,
     options: ServeOptions,
 ) -> io::Result<()> {
-    options.turns.watch(session.as_fd().try_clone_to_owned()?)?;
-    (options.started)(session.notifier())?;
+    options.turns.watch(device.try_clone_to_owned()?)?;
     let for_signals = place.clone();
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || obey(&signals, for_signals, &*options.statistics))?;
-    options.ready.announce()?;
-    session.run()
+    options.ready.announce()
 }
 
 /// Takes signals for as long as the process lives.

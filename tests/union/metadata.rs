@@ -79,6 +79,45 @@ both! {
         }
     }
 
+    /// Whether the bit stays depends on the writer's groups.
+    fn a_strangers_write_clears_setgid_without_group_execution(fs) {
+        let u = Union::on(fs).layer("f f 2666 0:55 \"x\"\nf g 2666 0:1234 \"x\"").mount();
+        let (file, own) = (u.path("f"), u.path("g"));
+        for path in [&file, &own] {
+            Actor::USER.run(|| open(path, libc::O_WRONLY).write_all_at(b"y", 0).expect("write"));
+        }
+        assert_eq!(mode(&file), 0o666);
+        assert_eq!(mode(&own), 0o2666, "the writer's own group");
+    }
+
+    /// The kernel makes a change of mode of it, which is refused.
+    fn chown_to_nobody_new_is_for_the_owner_of_a_suid_file(fs) {
+        let u = Union::on(fs)
+            .layer("f f 4755 0:0 \"x\"\nf own 4755 1234:1234 \"x\"\nf open 4777 0:0 \"x\"\nf plain 0755 0:0 \"x\"")
+            .mount();
+        let chown = |name: &str| {
+            let file = u.path(name);
+            let here = nix::fcntl::AT_FDCWD;
+            let result =
+                Actor::USER.run(|| sys::name::chown_at(here, file.as_os_str(), None, None));
+            (result, mode(&file))
+        };
+        assert_eq!(chown("f"), (Err(Errno::EPERM), 0o4755));
+        assert_eq!(chown("open"), (Err(Errno::EPERM), 0o4777));
+        assert_eq!(chown("own"), (Ok(()), 0o755));
+        assert_eq!(chown("plain"), (Ok(()), 0o755));
+    }
+
+    fn statx_tells_the_time_of_birth(fs) {
+        let u = Union::on(fs).layer("f f \"x\"").mount();
+        let born = |path: &std::path::Path| std::fs::metadata(path).and_then(|m| m.created());
+        let lower = born(&u.path("f")).expect("the time of birth of a lower file");
+        assert_eq!(lower, born(&u.lower(0, "f")).expect("the layer's own"));
+        put(&u.path("new"), "x");
+        let new = born(&u.path("new")).expect("the time of birth of a new file");
+        assert_eq!(new, born(&u.upper("new")).expect("the upper's own"));
+    }
+
     fn a_users_truncation_clears_set_id_bits(fs) {
         let u = Union::on(fs).layer("f low 6777 \"low\"\nf low2 6777 \"low\"").mount();
         put(&u.path("new"), "new");

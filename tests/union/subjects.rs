@@ -10,8 +10,6 @@ use support::Subject;
 pub(crate) struct Body {
     /// Name of the test: the sentence that it proves.
     pub(crate) name: &'static str,
-    /// What its doc comment says: the reason why others are compared or not.
-    pub(crate) note: &'static str,
     /// The body itself, which panics where the subject does otherwise.
     pub(crate) run: fn(&Subject),
 }
@@ -42,7 +40,6 @@ macro_rules! both {
             /// The bodies of this file that hold for ours and for the kernel.
             pub(crate) const LIST: &[crate::subjects::Body] = &[$(crate::subjects::Body {
                 name: stringify!($name),
-                note: concat!($($doc),*),
                 run: $name,
             }),*];
         }
@@ -75,7 +72,6 @@ macro_rules! only_ours {
             /// The bodies of this file that hold for ours.
             pub(crate) const LIST: &[crate::subjects::Body] = &[$(crate::subjects::Body {
                 name: stringify!($name),
-                note: concat!($($doc),*),
                 run: bodies::$name,
             }),*];
             $(#[test] fn $name() {
@@ -87,36 +83,3 @@ macro_rules! only_ours {
     };
 }
 pub(crate) use only_ours;
-
-/// Defines tests of known limits: each body holds for the kernel and not for ours, and `ours::NAME`
-/// fails on the day on which it does, so that the page that lists the limits stays true.
-macro_rules! limits {
-    ($($(#[doc = $doc:literal])* fn $name:ident($fs:ident) $body:block)*) => {
-        mod bodies {
-            use super::*;
-            $($(#[doc = $doc])* pub(super) fn $name($fs: &support::Subject) $body)*
-        }
-        /// The limits of ours.
-        pub(crate) const LIST: &[crate::subjects::Body] = &[$(crate::subjects::Body {
-            name: stringify!($name),
-            note: concat!($($doc),*),
-            run: bodies::$name,
-        }),*];
-        mod ours {
-            $(#[test] fn $name() {
-                let fs = crate::subjects::ours();
-                support::require!(concat!(module_path!(), "::", stringify!($name)), fs.usable());
-                let holds = std::panic::catch_unwind(|| super::bodies::$name(&fs)).is_ok();
-                assert!(!holds, "this is no limit any more: say so in docs/compatibility.md");
-            })*
-        }
-        mod kernel {
-            $(#[test] fn $name() {
-                let fs = support::Subject::Kernel(support::subject::KernelFeatures::Contract);
-                support::require!(concat!(module_path!(), "::", stringify!($name)), fs.usable());
-                super::bodies::$name(&fs);
-            })*
-        }
-    };
-}
-pub(crate) use limits;

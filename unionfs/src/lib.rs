@@ -2,7 +2,7 @@
 //! of overlayfs.
 //!
 //! Rooms, in reading order; a room uses those after it, never those before:
-//! [`transport`] (the only one that names `fuser`) → [`ops`] (one function a request) → [`resolve`]
+//! [`transport`] (the only one that speaks FUSE) → [`ops`] (one function a request) → [`resolve`]
 //! (where a name lives) → [`copyup`] (the only door from lower to upper) → [`inode`] (what is known)
 //! → [`layer`] (the directories below) → `sys`. Before them all stands [`offline`], which works on
 //! layers that nobody has mounted.

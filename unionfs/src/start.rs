@@ -8,6 +8,7 @@ use daemon::ready::{Detached, detach};
 use daemon::{Mount, MountRequest, Ready, ServeOptions, Turns};
 use dashmap::DashMap;
 use sys::xattr;
+use wire::Counts;
 
 use crate::cli::Cli;
 use crate::config::Config;
@@ -50,15 +51,22 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
         flags: config.flags,
     })?;
     let cache = Cache { valid: config.timeout, negative: config.timeout };
+    let counts = Arc::new(Counts::default());
     let statistics = {
         let union = Arc::clone(&union);
-        Box::new(move || eprintln!("unionfs: {}", union.statistics()))
+        let counts = Arc::clone(&counts);
+        Box::new(move || eprintln!("unionfs: {}", statistics(&union, &counts)))
     };
-    let options =
-        ServeOptions { turns: union.turns(), ready, started: Box::new(|_| Ok(())), statistics };
-    daemon::serve(Served::new(union, cache, config.io), mount, options)
+    let options = ServeOptions { turns: union.turns(), ready, statistics };
+    daemon::serve(Served::new(union, cache, config.io), mount, counts, options)
         .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what SIGUSR1 prints.
+fn statistics(union: &Union, counts: &Counts) -> String {
+    let counted: Vec<_> = counts.all().map(|(name, n)| format!("{n} {name}")).collect();
+    format!("{}; messages: {}", union.statistics(), counted.join(", "))
 }
 
 /// Others are let in where the mount is made without the setuid helper, which forbids it by default.

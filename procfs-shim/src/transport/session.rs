@@ -127,7 +127,7 @@ pub fn serve(
     let listener = service.metrics.as_ref().map(clone).transpose();
     let listener = listener.map_err(|e| StartError::Failed(format!("serve the metrics: {e}")))?;
     let restorer = adapter.restorer();
-    let started = Box::new(move |notifier| {
+    let started: daemon::Started = Box::new(move |notifier| {
         if let Some(listener) = listener {
             std::thread::Builder::new()
                 .name("metrics".into())
@@ -140,8 +140,8 @@ pub fn serve(
         }
         Ok(())
     });
-    let options = ServeOptions { turns, ready, started, statistics: Box::new(statistics) };
-    daemon::serve_connection(adapter, connection, options)
+    let options = ServeOptions { turns, ready, statistics: Box::new(statistics) };
+    daemon::serve_connection(adapter, connection, started, options)
         .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
 }
 

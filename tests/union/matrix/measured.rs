@@ -18,7 +18,10 @@ pub(super) const BETTER: &str = "
 
 /// Limits that depend on the surroundings.
 pub(super) const LIMITS: &str = "
-Two more depend on where it runs:
+## Known limits of unionfs
+
+No row above has `yes` for the kernel with everything on and `no` for ours. Two limits depend on where it
+runs:
 
 - Where the upper layer takes only attributes of the user (no privileges: a user namespace), symlinks, FIFOs,
   sockets and devices can't carry a mark. One that was copied up has its number as long as the union is mounted,
@@ -102,7 +105,7 @@ pub(super) const DEFECTS: &[(&str, &str)] = &[
         "The set-user-id bit stays after a stranger's write",
         "metadata::a_users_write_clears_set_id_bits",
     ),
-    ("O_TMPFILE", "limits::o_tmpfile_makes_a_nameless_file"),
+    ("O_TMPFILE", "nameless::o_tmpfile_makes_a_nameless_file"),
     ("Rename of a lower directory", "rename::a_directory_with_a_lower_part_gives_exdev"),
     ("The same with `redirect_dir=on`", "rename::with_redirects_we_move_lower_directories"),
     (

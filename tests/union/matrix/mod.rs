@@ -47,6 +47,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     section("metadata", "Modes, owners, limits", &[crate::metadata::bodies::LIST]),
     section("owners", "Owners shown otherwise", &[crate::owners::alone::LIST]),
     section("xattr", "Extended attributes", &[crate::xattr::bodies::LIST]),
+    section("nameless", "Made without a name", &[crate::nameless::bodies::LIST]),
     section("unlinked", "Removed and still open", &[crate::unlinked::bodies::LIST]),
     section("dirs", "Directories", &[crate::dirs::bodies::LIST]),
     section("concurrency", "Many at once", &[crate::concurrency::bodies::LIST]),
@@ -72,15 +73,14 @@ fn subject(name: &str) -> Subject {
     }
 }
 
-/// Returns all bodies, the limits too, each with its name as `FILE::NAME`.
+/// Returns all bodies, each with its name as `FILE::NAME`.
 pub(crate) fn bodies() -> Vec<(String, Body)> {
-    let limits = [section("limits", "", &[crate::limits::LIST])];
     let named = |s: &Section| {
         let file = s.file;
         let bodies = s.lists.iter().copied().flatten();
         bodies.map(move |b| (format!("{file}::{}", b.name), *b)).collect::<Vec<_>>()
     };
-    SECTIONS.iter().chain(&limits).flat_map(named).collect()
+    SECTIONS.iter().flat_map(named).collect()
 }
 
 /// What runs in the processes that [`child`] starts. Without such an order it only finds out that
@@ -158,8 +158,7 @@ fn the_page_has_every_row_and_ours_says_yes() {
     let (versions, mut cells) = page::read(&text);
     assert!(!versions.is_empty(), "the page says what it was measured with");
     for (test, answers) in &mut cells {
-        let limit = test.starts_with("limits::");
-        answers[0] = if limit { "no" } else { "yes" }.to_owned();
+        answers[0] = "yes".to_owned();
         for answer in &answers[1..] {
             assert!(["yes", "no", "-"].contains(&answer.as_str()), "{test}: {answer}");
         }

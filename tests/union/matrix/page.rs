@@ -42,12 +42,7 @@ pub(crate) fn render(versions: &str, cells: &Cells) -> String {
     let mut page = format!("{HEAD}\n{versions}\n");
     for Section { file, title, lists } in SECTIONS {
         let rows = lists.iter().copied().flatten();
-        table(&mut page, &format!("## {title}"), file, rows, cells);
-    }
-    page += "\n## Known limits of unionfs\n\nEach with a test that fails on the day on which the limit is gone.\n";
-    for body in crate::limits::LIST {
-        table(&mut page, "", "limits", [body], cells);
-        write!(page, "\n{}\n", body.note.trim()).expect("write to a string");
+        table(&mut page, title, file, rows, cells);
     }
     page += measured::LIMITS;
     page += measured::BETTER;
@@ -72,9 +67,8 @@ fn table<'a>(
     cells: &Cells,
 ) {
     let names: Vec<_> = COLUMNS.iter().map(|(name, _)| *name).collect();
-    let title = if title.is_empty() { String::new() } else { format!("{title}\n\n") };
     let head = format!(
-        "\n{title}| behaviour | {} | test |\n|---|---|---|---|---|---|\n",
+        "\n## {title}\n\n| behaviour | {} | test |\n|---|---|---|---|---|---|\n",
         names.join(" | ")
     );
     page.push_str(&head);
@@ -102,7 +96,7 @@ pub(crate) fn read(page: &str) -> (String, Cells) {
 }
 
 /// Words that a sentence writes otherwise than the name of a function.
-const WORDS: [(&str, &str); 21] = [
+const WORDS: [(&str, &str); 22] = [
     ("rm r", "`rm -r`"),
     ("ls l", "`ls -l`"),
     ("o tmpfile", "O_TMPFILE"),
@@ -122,6 +116,7 @@ const WORDS: [(&str, &str); 21] = [
     ("aufs", "AUFS"),
     ("fchmod", "`fchmod`"),
     ("strangers", "stranger's"),
+    ("o excl", "O_EXCL"),
     ("copy up", "copy-up"),
     ("copy ups", "copy-ups"),
 ];

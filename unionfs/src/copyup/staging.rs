@@ -24,15 +24,23 @@ pub struct Staged<'a> {
 impl<'a> Staged<'a> {
     /// Makes a regular file: nameless where the file system can.
     pub fn file(upper: &'a UpperLayer) -> Result<Staged<'a>> {
-        match upper.tmpfile() {
-            Ok(fd) => Ok(Staged { upper, temp: None, file: Some(Arc::new(fd)), is_dir: false }),
+        match Staged::nameless(upper) {
             Err(Errno::EOPNOTSUPP) => {
                 let temp = upper.temp_name();
                 let fd = upper.create(upper.work(), &temp, real_mode(upper))?;
                 Ok(Staged { upper, temp: Some(temp), file: Some(Arc::new(fd)), is_dir: false })
             }
-            Err(e) => Err(e),
+            other => other,
         }
+    }
+
+    /// Makes a regular file that has no name, so that it can be given one later.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: the file system can't.
+    pub fn nameless(upper: &'a UpperLayer) -> Result<Staged<'a>> {
+        let file = Some(Arc::new(upper.tmpfile()?));
+        Ok(Staged { upper, temp: None, file, is_dir: false })
     }
 
     /// Makes a directory.

@@ -2,7 +2,7 @@
 
 use dashmap::DashMap;
 
-/// Number of an inode, which is also its FUSE node id: `fuser` allows no other.
+/// Number of an inode, which is also its FUSE node id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ino(pub u64);
 

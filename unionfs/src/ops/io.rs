@@ -67,16 +67,16 @@ impl Union {
     /// must go.
     pub fn write(
         &self,
+        caller: Caller,
         ino: Ino,
-        offset: u64,
-        data: &[u8],
+        (offset, data): (u64, &[u8]),
         kill_privileges: bool,
     ) -> Result<usize> {
         let inode = self.core.inode(ino)?;
         ensure_upper(&self.core, &inode, Need::Data)?;
         let fd = self.core.writer(&inode)?;
         if kill_privileges {
-            self.clear_suid_sgid(&inode)?;
+            self.clear_suid_sgid(caller, &inode)?;
         }
         copy::write_at(fd, data, offset)
     }
@@ -114,7 +114,7 @@ impl Union {
         let signed = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
         copy::fallocate(fd, mode, signed(offset)?, signed(length)?)?;
         if caller.uid != UnionId(0) {
-            self.clear_suid_sgid(&inode)?;
+            self.clear_suid_sgid(caller, &inode)?;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Union {
         self.core.turns.blocking();
         let n = copy::copy_range(src, signed(from_offset)?, dst, signed(to_offset)?, len)?;
         if caller.uid != UnionId(0) {
-            self.clear_suid_sgid(&to)?;
+            self.clear_suid_sgid(caller, &to)?;
         }
         Ok(n)
     }

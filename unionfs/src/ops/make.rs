@@ -11,7 +11,7 @@ use sys::{Errno, xattr};
 use super::{Caller, Union};
 use crate::copyup::{Need, Staged, ensure_upper};
 use crate::error::Result;
-use crate::inode::{DirMeta, InUpper, Ino, Inode, Listing, Lowers, Seen};
+use crate::inode::{DirMeta, InUpper, Ino, Inode, Listing, Lowers, Place, Seen};
 use crate::layer::{Over, Spot, UpperLayer, acl, marks};
 use crate::resolve::{self, Found, Standing};
 
@@ -103,6 +103,34 @@ impl Union {
             self.core.keep_open(&inode, fd, true);
         }
         Ok(self.owned(stat))
+    }
+
+    /// Makes a file that has no name yet (`O_TMPFILE` of open(2)), which counts one lookup, and returns
+    /// its attributes.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: the upper's file system can't.
+    pub fn make_nameless(&self, caller: Caller, parent: Ino, mode: Mode) -> Result<Stat> {
+        let upper = self.core.stack.upper()?;
+        let parent = self.core.inode(parent)?;
+        ensure_upper(&self.core, &parent, Need::Data)?;
+        let dir = self.core.upper_dir(&parent)?;
+        let meta = self.dir_meta(&parent, &dir)?;
+        let plan = self.plan(caller, OsStr::new(""), New::File, mode, &meta)?;
+        let staged = Staged::nameless(upper)?;
+        dress(upper, &staged, &plan)?;
+        let fd = staged.into_nameless()?;
+        let stat = upper.stat(&Spot::Fd(Arc::clone(&fd)))?;
+        let make = |id: Ino| {
+            let place = Place::new(&InUpper::Pinned(stat.ino, Arc::clone(&fd)), &Lowers::No);
+            Arc::new(Inode::new(id, libc::S_IFREG, place))
+        };
+        // Whoever has the number is another object.
+        let number = Ino(resolve::number_of(&self.core, &stat));
+        let inode = self.core.table.enter(number, |_| false, make);
+        self.core.keep_open(&inode, fd, true);
+        let place = inode.place.read();
+        Ok(self.owned(self.core.shown(&inode, &place, stat)))
     }
 
     /// Makes the inode of a new object of the upper.
@@ -224,6 +252,21 @@ fn make_staged(
         New::Symlink(target) => Staged::symlink(upper, target)?,
         New::Node(kind, rdev) => Staged::node(upper, kind | plan.mode, rdev)?,
     };
+    dress(upper, &staged, plan)?;
+    if plan.new == New::Dir && over == Over::Whiteout {
+        upper.set_opaque(&staged.spot())?;
+    }
+    let file = staged.publish(dir, name, over)?;
+    // Only now, as a nameless file has no links.
+    let stat = match &file {
+        Some(fd) => upper.stat(&Spot::Fd(Arc::clone(fd)))?,
+        None => upper.stat(&Spot::At(Arc::clone(dir), name.into()))?,
+    };
+    Ok((stat, file))
+}
+
+/// Gives an object that nobody sees its owner, mode and attributes.
+fn dress(upper: &UpperLayer, staged: &Staged<'_>, plan: &Plan<'_>) -> Result<()> {
     let spot = staged.spot();
     let now = upper.stat(&spot)?;
     if upper.permissions().is_some() || (now.uid, now.gid) != (plan.uid, plan.gid) {
@@ -241,14 +284,5 @@ fn make_staged(
     if plan.literal {
         upper.set_mark(&spot, "literal", b"y")?;
     }
-    if plan.new == New::Dir && over == Over::Whiteout {
-        upper.set_opaque(&spot)?;
-    }
-    let file = staged.publish(dir, name, over)?;
-    // Only now, as a nameless file has no links.
-    let stat = match &file {
-        Some(fd) => upper.stat(&Spot::Fd(Arc::clone(fd)))?,
-        None => upper.stat(&Spot::At(Arc::clone(dir), name.into()))?,
-    };
-    Ok((stat, file))
+    Ok(())
 }

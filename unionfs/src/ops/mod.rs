@@ -2,6 +2,7 @@
 //! transport does the rest.
 
 pub mod attr;
+mod caller;
 pub mod dir;
 pub mod io;
 pub mod link;

@@ -26,6 +26,8 @@ pub struct Change {
     pub size: Option<u64>,
     /// The size is set through an open file: by ftruncate(2).
     pub by_handle: bool,
+    /// Set-user-id and set-group-id must go (`FATTR_KILL_SUIDGID`).
+    pub kill_privileges: bool,
     /// Access time.
     pub atime: SetTime,
     /// Modification time.
@@ -46,9 +48,9 @@ impl Union {
     /// Changes attributes and returns the new ones.
     pub fn setattr(&self, caller: Caller, ino: Ino, change: &Change) -> Result<Stat> {
         let inode = self.core.inode(ino)?;
-        // The kernel asks for privileges to be dropped, and for nothing else (FATTR_KILL_SUIDGID, which
-        // fuser doesn't pass on): a write follows.
-        let only_privileges = change.is_empty();
+        if change.is_empty() {
+            return self.without_change(caller, &inode);
+        }
         let need = match change.size {
             Some(0) => Need::Truncated,
             Some(_) => Need::Data,
@@ -65,12 +67,9 @@ impl Union {
             } else {
                 sys::name::truncate_by_path(fd, size)?;
             }
-            if caller.uid != UnionId(0) {
-                self.clear_suid_sgid(&inode)?;
-            }
         }
-        if only_privileges && !matches!(inode.kind(), libc::S_IFDIR | libc::S_IFLNK) {
-            self.clear_suid_sgid(&inode)?;
+        if change.kill_privileges && change.size.is_some() {
+            self.clear_suid_sgid(caller, &inode)?;
         }
         {
             let place = inode.place.read();
@@ -97,21 +96,55 @@ impl Union {
         self.core.stat(&inode).map(|s| self.owned(s))
     }
 
-    /// Clears suid, and sgid where the group may execute: somebody without the right to keep them
-    /// changed the content (`setattr_should_drop_suidgid` of fs/attr.c).
-    pub(super) fn clear_suid_sgid(&self, inode: &Arc<Inode>) -> Result<()> {
+    /// Answers a change of nothing, which the kernel sends in two cases, and which clears suid and sgid in
+    /// both: somebody is about to write to the file; or chown(2) was called with neither owner nor group,
+    /// which is for the owner only (`__remove_privs` of fs/inode.c, `chown_common` of fs/open.c,
+    /// `notify_change` of fs/attr.c).
+    fn without_change(&self, caller: Caller, inode: &Arc<Inode>) -> Result<Stat> {
+        let stat = self.core.stat(inode).map(|s| self.owned(s))?;
+        let has_bits = stat.mode & (libc::S_ISUID | libc::S_ISGID) != 0;
+        if !has_bits || inode.kind() != libc::S_IFREG {
+            return Ok(stat);
+        }
+        if !caller.may_change(UnionId(stat.uid)) {
+            if lost_bits(caller, &stat) != 0 && caller.is_changing_owner() {
+                return Err(Errno::EPERM);
+            }
+            // Nor can it be a writer, if nobody but the owner is.
+            if stat.mode & 0o022 == 0 {
+                return Ok(stat);
+            }
+        }
+        ensure_upper(&self.core, inode, Need::Metadata)?;
+        self.clear_suid_sgid(caller, inode)?;
+        self.core.stat(inode).map(|s| self.owned(s))
+    }
+
+    /// Clears suid and sgid as after a change of the content by somebody without the right to keep them
+    /// (`setattr_should_drop_suidgid` of fs/attr.c).
+    pub(super) fn clear_suid_sgid(&self, caller: Caller, inode: &Arc<Inode>) -> Result<()> {
         let place = inode.place.read();
         let spot = self.core.upper_spot(inode, &place)?;
-        let mode = self.core.stack.upper()?.stat(&spot)?.mode;
-        let mut cleared = mode & !libc::S_ISUID;
-        if mode & libc::S_IXGRP != 0 {
-            cleared &= !libc::S_ISGID;
-        }
-        if cleared != mode {
-            self.core.stack.upper()?.chmod(&spot, cleared & 0o7777)?;
+        let upper = self.core.stack.upper()?;
+        let stat = upper.stat(&spot)?;
+        let lost = lost_bits(caller, &self.owned(stat));
+        if lost != 0 {
+            upper.chmod(&spot, stat.mode & !lost & 0o7777)?;
         }
         Ok(())
     }
+}
+
+/// Returns which bits of a mode go: suid, and sgid where the group may execute or the caller isn't
+/// in it. Who can't be seen keeps it.
+fn lost_bits(caller: Caller, stat: &Stat) -> u32 {
+    let mut lost = stat.mode & libc::S_ISUID;
+    if stat.mode & libc::S_ISGID != 0
+        && (stat.mode & libc::S_IXGRP != 0 || caller.is_in_group(UnionId(stat.gid)) == Some(false))
+    {
+        lost |= libc::S_ISGID;
+    }
+    lost
 }
 
 fn set_mode(upper: &crate::layer::UpperLayer, inode: &Inode, spot: &Spot, mode: u32) -> Result<()> {

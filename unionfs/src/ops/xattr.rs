@@ -120,8 +120,9 @@ impl Union {
         let place = inode.place.read();
         let spot = self.core.upper_spot(inode, &place)?;
         let stat = self.core.stack.upper()?.stat(&spot)?;
-        let group = self.owned(stat).gid;
-        if stat.mode & libc::S_ISGID != 0 && !in_group(caller, group) {
+        let group = UnionId(self.owned(stat).gid);
+        let is_member = caller.is_in_group(group).unwrap_or(false);
+        if stat.mode & libc::S_ISGID != 0 && !is_member {
             self.core.stack.upper()?.chmod(&spot, stat.mode & 0o7777 & !libc::S_ISGID)?;
         }
         Ok(())
@@ -130,16 +131,4 @@ impl Union {
 
 fn is_barrier(place: &crate::inode::Place) -> bool {
     !place.has_upper() && place.refs().first().is_some_and(|l| l.barrier)
-}
-
-/// Whether the caller belongs to a group, by its supplementary groups in /proc (the request carries
-/// the effective one only).
-fn in_group(caller: Caller, group: u32) -> bool {
-    if caller.gid == UnionId(group) {
-        return true;
-    }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", caller.pid));
-    let status = status.unwrap_or_default();
-    let groups = status.lines().find_map(|l| l.strip_prefix("Groups:")).unwrap_or_default();
-    groups.split_whitespace().any(|g| g.parse() == Ok(group))
 }

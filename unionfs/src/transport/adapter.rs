@@ -1,22 +1,19 @@
-//! `fuser::Filesystem` for a union: decode, call the operation, reply.
+//! Messages in, operations, replies out.
 
-use std::ffi::OsStr;
-use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
-};
+use sys::Errno;
 use sys::stat::Stat;
+use wire::abi::{
+    self, AttrOut, CopyFileRangeOut, CreateOut, FSYNC_FDATASYNC, GetxattrOut, InHeader, IoctlOut,
+    LseekOut, OpenOut, WRITE_KILL_SUIDGID, WriteOut, fopen,
+};
+use wire::{Agreement, Entries, Offer, Operation, Reply};
 
 use super::opens::Way;
-use super::reply::{absent, attr, done, errno, file_type, set_time, sized, user_dev};
+use super::reply::{absent, attr, change, entry, nothing_at, parts, statfs, statx, user_dev};
 use super::session::{Io, Served};
 use crate::error::Result;
 use crate::inode::Ino;
@@ -24,542 +21,322 @@ use crate::layer::idmap::UnionId;
 use crate::ops::Caller;
 use crate::ops::make::{Mode, New};
 use crate::ops::rename::Names;
-use crate::ops::setattr::Change;
 
-/// Numbers are stable and not used again while the kernel knows them.
-const GENERATION: Generation = Generation(0);
-/// A handle says nothing, but for `io=passthrough`: all state is with the inode.
-const NO_HANDLE: FileHandle = FileHandle(0);
+/// Handle of a file or directory: it says nothing, as all state is with the inode, but for
+/// `io=passthrough`.
+const NO_HANDLE: u64 = 0;
 
-fn caller(req: &Request) -> Caller {
-    Caller { uid: UnionId(req.uid()), gid: UnionId(req.gid()), pid: req.pid() }
+/// One message's node and sender.
+#[derive(Clone, Copy)]
+struct From {
+    node: Ino,
+    caller: Caller,
 }
 
-fn ino(n: INodeNo) -> Ino {
-    Ino(n.0)
-}
-
-impl Served {
-    fn entry(&self, result: Result<Stat>, reply: ReplyEntry) {
-        match result {
-            Ok(stat) => reply.entry(&self.cache.valid, &attr(&stat), GENERATION),
-            Err(e) => reply.error(errno(e)),
-        }
-    }
-
-    fn attr(&self, result: Result<Stat>, reply: ReplyAttr) {
-        match result {
-            Ok(stat) => reply.attr(&self.cache.valid, &attr(&stat)),
-            Err(e) => reply.error(errno(e)),
-        }
-    }
-
-    fn created(&self, stat: &Stat, reply: ReplyCreate) {
-        let (valid, attr) = (&self.cache.valid, attr(stat));
-        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-        if self.io != Io::Passthrough {
-            return reply.created(valid, &attr, GENERATION, NO_HANDLE, flags);
-        }
-        let node = Ino(stat.ino);
-        match self.union.upper_file(node) {
-            Ok(upper) => match self.opens.open(node, upper, |fd| reply.open_backing(fd)) {
-                Way::Cached(handle, _) => reply.created(valid, &attr, GENERATION, handle, flags),
-                Way::Direct(handle, backing) => {
-                    let flags = FopenFlags::FOPEN_NOFLUSH;
-                    reply.created_passthrough(valid, &attr, GENERATION, handle, flags, &backing);
-                }
-            },
-            Err(e) => reply.error(errno(e)),
-        }
+impl From {
+    fn new(header: &InHeader) -> From {
+        let (uid, gid) = (UnionId(header.uid), UnionId(header.gid));
+        From { node: Ino(header.nodeid), caller: Caller { uid, gid, pid: header.pid } }
     }
 }
 
-impl Filesystem for Served {
-    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        self.negotiate(config)
+impl wire::FileSystem for Served {
+    fn init(&mut self, offer: &Offer) -> std::io::Result<Agreement> {
+        self.negotiate(offer)
     }
 
-    fn destroy(&mut self) {
+    fn destroy(&self) {
         self.union.finish();
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.turns.begin();
-        log::debug!("lookup {parent} {name:?}");
-        match self.union.lookup(ino(parent), name) {
-            Ok(None) => reply.entry(&self.cache.negative, &absent(), GENERATION),
-            Ok(Some(stat)) => self.entry(Ok(stat), reply),
-            Err(e) => reply.error(errno(e)),
-        }
-    }
-
-    fn forget(&self, _req: &Request, node: INodeNo, nlookup: u64) {
-        // No turn, as it may be one of many in a message, and the thread must not rest among them.
-        self.union.forget(ino(node), nlookup);
-    }
-
-    fn getattr(&self, _req: &Request, node: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.turns.begin();
-        log::debug!("getattr {node}");
-        self.attr(self.union.getattr(ino(node)), reply);
-    }
-
-    fn setattr(
-        &self,
-        req: &Request,
-        node: INodeNo,
-        mode: Option<u32>,
-        uid: Option<u32>,
-        gid: Option<u32>,
-        size: Option<u64>,
-        atime: Option<TimeOrNow>,
-        mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
-        fh: Option<FileHandle>,
-        _crtime: Option<SystemTime>,
-        _chgtime: Option<SystemTime>,
-        _bkuptime: Option<SystemTime>,
-        _flags: Option<BsdFileFlags>,
-        reply: ReplyAttr,
-    ) {
-        let _turn = self.turns.begin();
-        let change = Change {
-            mode,
-            uid: uid.map(UnionId),
-            gid: gid.map(UnionId),
-            size,
-            by_handle: fh.is_some(),
-            atime: set_time(atime),
-            mtime: set_time(mtime),
-        };
-        log::debug!("setattr {node} {change:?}");
-        self.attr(self.union.setattr(caller(req), ino(node), &change), reply);
-    }
-
-    fn readlink(&self, _req: &Request, node: INodeNo, reply: ReplyData) {
-        let _turn = self.turns.begin();
-        log::debug!("readlink {node}");
-        match self.union.readlink(ino(node)) {
-            Ok(target) => reply.data(target.as_bytes()),
-            Err(e) => reply.error(errno(e)),
-        }
-    }
-
-    fn mknod(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        rdev: u32,
-        reply: ReplyEntry,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("mknod {parent} {name:?} {mode:o} {rdev:#x}");
-        let new = match mode & libc::S_IFMT {
-            libc::S_IFREG | 0 => New::File,
-            kind => New::Node(kind, user_dev(rdev)),
-        };
-        let mode = Mode { bits: mode, umask };
-        self.entry(self.union.make(caller(req), ino(parent), name, new, mode), reply);
-    }
-
-    fn mkdir(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        reply: ReplyEntry,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("mkdir {parent} {name:?} {mode:o}");
-        let mode = Mode { bits: mode, umask };
-        self.entry(self.union.make(caller(req), ino(parent), name, New::Dir, mode), reply);
-    }
-
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turns.begin();
-        log::debug!("unlink {parent} {name:?}");
-        done(self.union.unlink(ino(parent), name), reply);
-    }
-
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turns.begin();
-        log::debug!("rmdir {parent} {name:?}");
-        done(self.union.rmdir(ino(parent), name), reply);
-    }
-
-    fn symlink(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        target: &Path,
-        reply: ReplyEntry,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("symlink {parent} {name:?}");
-        let new = New::Symlink(target.as_os_str());
-        let mode = Mode { bits: 0o777, umask: 0 };
-        self.entry(self.union.make(caller(req), ino(parent), name, new, mode), reply);
-    }
-
-    fn rename(
-        &self,
-        _req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        newparent: INodeNo,
-        newname: &OsStr,
-        flags: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("rename {parent} {name:?} {newparent} {newname:?} {flags:?}");
-        let names = Names { from: (ino(parent), name), to: (ino(newparent), newname) };
-        done(self.union.rename(names, flags.bits()), reply);
-    }
-
-    fn link(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        newparent: INodeNo,
-        newname: &OsStr,
-        reply: ReplyEntry,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("link {node} {newparent} {newname:?}");
-        self.entry(self.union.link(ino(node), ino(newparent), newname), reply);
-    }
-
-    fn open(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.turns.begin();
-        log::debug!("open {node}");
-        let cached = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-        if self.no_open {
-            // The kernel sends no other.
-            return reply.error(fuser::Errno::ENOSYS);
-        }
-        if self.io != Io::Passthrough {
-            return reply.opened(NO_HANDLE, cached);
-        }
-        match self.union.upper_file(ino(node)) {
-            Ok(upper) => match self.opens.open(ino(node), upper, |fd| reply.open_backing(fd)) {
-                Way::Cached(handle, true) => reply.opened(handle, cached),
-                Way::Cached(handle, false) => reply.opened(handle, FopenFlags::FOPEN_NOFLUSH),
-                Way::Direct(handle, backing) => {
-                    reply.opened_passthrough(handle, FopenFlags::FOPEN_NOFLUSH, &backing);
+    fn answer(&self, header: &InHeader, operation: Operation<'_>, reply: Reply<'_>) {
+        let _turn = self.turns.begin(header.pid);
+        log::debug!("{} {} {operation:?}", abi::opcode::name(header.opcode), header.nodeid);
+        let from = From::new(header);
+        match operation {
+            Operation::Forget { lookups } => {
+                self.union.forget(from.node, lookups);
+                reply.none();
+            }
+            Operation::BatchForget { all } => {
+                for one in all {
+                    self.union.forget(Ino(one.nodeid), one.nlookup);
                 }
+                reply.none();
+            }
+            Operation::Lookup { name } => match self.union.lookup(from.node, name) {
+                Ok(None) => reply.value(&nothing_at(self.cache.negative)),
+                found => self.entry(found.and_then(|s| s.ok_or(Errno::EIO)), reply),
             },
-            Err(e) => reply.error(errno(e)),
+            Operation::Getattr(_) => self.attr(self.union.getattr(from.node), reply),
+            Operation::Statx(_) => match self.union.getattr(from.node) {
+                Ok(stat) => reply.value(&statx(&stat, self.cache.valid)),
+                Err(e) => reply.error(e),
+            },
+            Operation::Setattr(asked) => {
+                self.attr(self.union.setattr(from.caller, from.node, &change(asked)), reply);
+            }
+            Operation::Readlink => match self.union.readlink(from.node) {
+                Ok(target) => reply.bytes(target.as_bytes()),
+                Err(e) => reply.error(e),
+            },
+            Operation::Readdir(asked) => self.readdir(from.node, asked, reply),
+            Operation::Readdirplus(asked) => self.readdirplus(from.node, asked, reply),
+            Operation::Statfs => match self.union.statfs() {
+                Ok(stat) => reply.value(&statfs(&stat)),
+                Err(e) => reply.error(e),
+            },
+            Operation::Read(_)
+            | Operation::Write { .. }
+            | Operation::Fsync(_)
+            | Operation::Fsyncdir(_)
+            | Operation::Fallocate(_)
+            | Operation::Lseek(_)
+            | Operation::CopyFileRange { .. }
+            | Operation::Ioctl { .. } => self.content(from, operation, reply),
+            Operation::Open(_)
+            | Operation::Opendir(_)
+            | Operation::Release(_)
+            | Operation::Releasedir(_) => self.opened_or_closed(from.node, operation, reply),
+            Operation::Setxattr { .. }
+            | Operation::Getxattr { .. }
+            | Operation::Listxattr { .. }
+            | Operation::Removexattr { .. } => self.attribute(from, operation, reply),
+            // FLUSH: a write was written when it was acknowledged. POLL: files are always ready. The
+            // kernel asks no more after this.
+            Operation::Flush
+            | Operation::Poll
+            | Operation::Access
+            | Operation::Destroy
+            | Operation::Unknown => reply.error(Errno::ENOSYS),
+            _ => self.name(from, operation, reply),
+        }
+    }
+}
+
+impl Served {
+    fn entry(&self, result: Result<Stat>, reply: Reply<'_>) {
+        match result {
+            Ok(stat) => reply.value(&entry(&stat, self.cache.valid)),
+            Err(e) => reply.error(e),
         }
     }
 
-    fn release(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        handle: FileHandle,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("release {node}");
-        if self.io == Io::Passthrough {
-            self.opens.release(ino(node), handle);
-        }
-        done(Ok(()), reply);
-    }
-
-    fn opendir(&self, _req: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.turns.begin();
-        log::debug!("opendir {node}");
-        // As for files: what is cached stays right, as nobody changes it behind the kernel's back.
-        if self.no_opendir {
-            return reply.error(fuser::Errno::ENOSYS);
-        }
-        reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
-    }
-
-    fn create(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        _flags: i32,
-        reply: ReplyCreate,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("create {parent} {name:?} {mode:o}");
-        let mode = Mode { bits: mode, umask };
-        match self.union.make(caller(req), ino(parent), name, New::File, mode) {
-            Ok(stat) => self.created(&stat, reply),
-            Err(e) => reply.error(errno(e)),
+    fn attr(&self, result: Result<Stat>, reply: Reply<'_>) {
+        match result {
+            Ok(stat) => {
+                let (attr_valid, attr_valid_nsec) = parts(self.cache.valid);
+                reply.value(&AttrOut { attr_valid, attr_valid_nsec, dummy: 0, attr: attr(&stat) });
+            }
+            Err(e) => reply.error(e),
         }
     }
 
-    fn read(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        offset: u64,
-        size: u32,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("read {node} {offset} {size}");
-        self.union.read(ino(node), offset, size, |read| match read {
-            Ok(bytes) => reply.data(bytes),
-            Err(e) => reply.error(errno(e)),
-        });
-    }
-
-    fn write(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        offset: u64,
-        data: &[u8],
-        write_flags: WriteFlags,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("write {node} {offset} {}", data.len());
-        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match self.union.write(ino(node), offset, data, kill) {
-            Ok(n) => reply.written(n as u32),
-            Err(e) => reply.error(errno(e)),
+    /// Messages that change which names there are.
+    fn name(&self, from: From, operation: Operation<'_>, reply: Reply<'_>) {
+        let From { node, caller } = from;
+        let make = |name, new, mode| self.union.make(caller, node, name, new, mode);
+        match operation {
+            Operation::Create { name, asked } => {
+                let mode = Mode { bits: asked.mode, umask: asked.umask };
+                self.created(make(name, New::File, mode), reply);
+            }
+            Operation::Tmpfile(asked) => {
+                let mode = Mode { bits: asked.mode, umask: asked.umask };
+                self.created(self.union.make_nameless(caller, node, mode), reply);
+            }
+            Operation::Mknod { name, asked } => {
+                let new = match asked.mode & libc::S_IFMT {
+                    libc::S_IFREG | 0 => New::File,
+                    kind => New::Node(kind, user_dev(asked.rdev)),
+                };
+                let mode = Mode { bits: asked.mode, umask: asked.umask };
+                self.entry(make(name, new, mode), reply);
+            }
+            Operation::Mkdir { name, asked } => {
+                let mode = Mode { bits: asked.mode, umask: asked.umask };
+                self.entry(make(name, New::Dir, mode), reply);
+            }
+            Operation::Symlink { name, target } => {
+                let mode = Mode { bits: 0o777, umask: 0 };
+                self.entry(make(name, New::Symlink(target), mode), reply);
+            }
+            Operation::Link { object, name } => {
+                self.entry(self.union.link(Ino(object), node, name), reply);
+            }
+            Operation::Unlink { name } => done(self.union.unlink(node, name), reply),
+            Operation::Rmdir { name } => done(self.union.rmdir(node, name), reply),
+            Operation::Rename { name, to, new_name, flags } => {
+                let names = Names { from: (node, name), to: (Ino(to), new_name) };
+                done(self.union.rename(names, flags), reply);
+            }
+            _ => reply.error(Errno::ENOSYS),
         }
     }
 
-    fn flush(
-        &self,
-        _req: &Request,
-        _node: INodeNo,
-        _fh: FileHandle,
-        _lock_owner: LockOwner,
-        reply: ReplyEmpty,
-    ) {
-        let _turn = self.turns.begin();
-        // A write was written when it was acknowledged; the kernel asks no more after this.
-        reply.error(fuser::Errno::ENOSYS);
+    /// Messages about a file's content.
+    fn content(&self, from: From, operation: Operation<'_>, reply: Reply<'_>) {
+        let From { node, caller } = from;
+        match operation {
+            Operation::Read(asked) => {
+                self.union.read(node, asked.offset, asked.size, |read| match read {
+                    Ok(bytes) => reply.bytes(bytes),
+                    Err(e) => reply.error(e),
+                });
+            }
+            Operation::Write { asked, data } => {
+                let kill = asked.write_flags & WRITE_KILL_SUIDGID != 0;
+                match self.union.write(caller, node, (asked.offset, data), kill) {
+                    Ok(n) => reply.value(&WriteOut { size: n as u32, padding: 0 }),
+                    Err(e) => reply.error(e),
+                }
+            }
+            Operation::Fsync(asked) | Operation::Fsyncdir(asked) => {
+                done(self.union.fsync(node, asked.fsync_flags & FSYNC_FDATASYNC != 0), reply);
+            }
+            Operation::Fallocate(asked) => {
+                let range = (asked.offset, asked.length);
+                done(self.union.fallocate(caller, node, range, asked.mode as i32), reply);
+            }
+            Operation::Lseek(asked) => {
+                match self.union.lseek(node, asked.offset as i64, asked.whence as i32) {
+                    Ok(at) => reply.value(&LseekOut { offset: at as u64 }),
+                    Err(e) => reply.error(e),
+                }
+            }
+            Operation::CopyFileRange { asked, wide } => {
+                let to = (Ino(asked.nodeid_out), asked.off_out);
+                let copied =
+                    self.union.copy_file_range(caller, (node, asked.off_in), to, asked.len);
+                match copied {
+                    Ok(n) if wide => reply.value(&CopyFileRangeOut { bytes_copied: n as u64 }),
+                    Ok(n) => reply.value(&WriteOut { size: n as u32, padding: 0 }),
+                    Err(e) => reply.error(e),
+                }
+            }
+            Operation::Ioctl { asked, data } => match self.union.ioctl(node, asked.cmd, data) {
+                Ok(value) => reply.value_and_bytes(&IoctlOut::default(), &value),
+                Err(e) => reply.error(e),
+            },
+            _ => reply.error(Errno::ENOSYS),
+        }
     }
 
-    fn fsync(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        datasync: bool,
-        reply: ReplyEmpty,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("fsync {node}");
-        done(self.union.fsync(ino(node), datasync), reply);
+    /// Messages about extended attributes.
+    fn attribute(&self, from: From, operation: Operation<'_>, reply: Reply<'_>) {
+        let From { node, caller } = from;
+        match operation {
+            Operation::Setxattr { name, value, flags } => {
+                done(self.union.setxattr(caller, node, name, value, flags as i32), reply);
+            }
+            Operation::Removexattr { name } => {
+                done(self.union.removexattr(caller, node, name), reply);
+            }
+            Operation::Getxattr { name, size } => {
+                sized(self.union.getxattr(node, name), size, reply);
+            }
+            Operation::Listxattr { size } => sized(self.union.listxattr(node), size, reply),
+            _ => reply.error(Errno::ENOSYS),
+        }
     }
 
-    fn fsyncdir(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        datasync: bool,
-        reply: ReplyEmpty,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("fsyncdir {node}");
-        done(self.union.fsync(ino(node), datasync), reply);
+    /// Messages that the kernel sends where it doesn't open and close by itself.
+    fn opened_or_closed(&self, node: Ino, operation: Operation<'_>, reply: Reply<'_>) {
+        match operation {
+            // The kernel sends no other.
+            Operation::Open(_) if self.no_open => reply.error(Errno::ENOSYS),
+            Operation::Open(_) => match self.open(node, &reply) {
+                Ok(open) => reply.value(&open),
+                Err(e) => reply.error(e),
+            },
+            Operation::Opendir(_) if self.no_opendir => reply.error(Errno::ENOSYS),
+            // What is cached stays right, as nobody changes it behind the kernel's back.
+            Operation::Opendir(_) => {
+                reply.value(&opened(NO_HANDLE, fopen::KEEP_CACHE | fopen::CACHE_DIR));
+            }
+            Operation::Release(asked) if self.io == Io::Passthrough => {
+                self.opens.release(node, asked.fh);
+                reply.done();
+            }
+            _ => reply.done(),
+        }
     }
 
-    fn readdir(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("readdir {node} {offset}");
-        let read = self.union.readdir(ino(node), offset, |e| {
-            let kind = file_type(u32::from(e.kind) << 12);
-            reply.add(INodeNo(e.number), e.next, kind, e.name)
+    fn open(&self, node: Ino, reply: &Reply<'_>) -> Result<OpenOut> {
+        if self.io != Io::Passthrough {
+            return Ok(opened(NO_HANDLE, fopen::KEEP_CACHE | fopen::NOFLUSH));
+        }
+        let upper = self.union.upper_file(node)?;
+        Ok(self.pass_through(node, upper, reply))
+    }
+
+    /// Answers with a new file, which is open.
+    fn created(&self, made: Result<Stat>, reply: Reply<'_>) {
+        let made = made.and_then(|stat| Ok((stat, self.open(Ino(stat.ino), &reply)?)));
+        match made {
+            Ok((stat, open)) => {
+                let entry = entry(&stat, self.cache.valid);
+                reply.value(&CreateOut { entry, open });
+            }
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn pass_through(&self, node: Ino, upper: Option<Arc<OwnedFd>>, reply: &Reply<'_>) -> OpenOut {
+        match self.opens.open(node, upper, |fd| reply.open_backing(fd)) {
+            Way::Cached(handle, true) => opened(handle, fopen::KEEP_CACHE | fopen::NOFLUSH),
+            Way::Cached(handle, false) => opened(handle, fopen::NOFLUSH),
+            Way::Direct(handle, backing) => OpenOut {
+                fh: handle,
+                open_flags: fopen::NOFLUSH | fopen::PASSTHROUGH,
+                backing_id: backing.id(),
+            },
+        }
+    }
+
+    fn readdir(&self, node: Ino, asked: &abi::ReadIn, reply: Reply<'_>) {
+        let mut entries = Entries::new(asked.size);
+        let read = self
+            .union
+            .readdir(node, asked.offset, |e| entries.add(e.number, e.next, e.kind, e.name));
+        match read {
+            Ok(()) => entries.send(reply),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn readdirplus(&self, node: Ino, asked: &abi::ReadIn, reply: Reply<'_>) {
+        let mut entries = Entries::new(asked.size);
+        let read = self.union.readdirplus(node, asked.offset, |e, stat| {
+            let known = stat.map_or_else(|| absent(e.number), |s| entry(s, self.cache.valid));
+            entries.add_plus(&known, e.next, e.kind, e.name)
         });
         match read {
-            Ok(()) => reply.ok(),
-            Err(e) => reply.error(errno(e)),
+            Ok(()) => entries.send(reply),
+            Err(e) => reply.error(e),
         }
     }
+}
 
-    fn readdirplus(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("readdirplus {node} {offset}");
-        let read = self.union.readdirplus(ino(node), offset, |e, stat| {
-            let attr = match stat {
-                Some(stat) => attr(stat),
-                None => FileAttr {
-                    ino: INodeNo(e.number),
-                    kind: file_type(u32::from(e.kind) << 12),
-                    ..absent()
-                },
-            };
-            reply.add(INodeNo(e.number), e.next, e.name, &self.cache.valid, &attr, GENERATION)
-        });
-        match read {
-            Ok(()) => reply.ok(),
-            Err(e) => reply.error(errno(e)),
+fn opened(handle: u64, flags: u32) -> OpenOut {
+    OpenOut { fh: handle, open_flags: flags, backing_id: 0 }
+}
+
+fn done(result: Result<()>, reply: Reply<'_>) {
+    match result {
+        Ok(()) => reply.done(),
+        Err(e) => reply.error(e),
+    }
+}
+
+/// Replies with an attribute, or with its size where that was asked for.
+fn sized(result: Result<Vec<u8>>, size: u32, reply: Reply<'_>) {
+    match result {
+        Err(e) => reply.error(e),
+        Ok(value) if size == 0 => {
+            reply.value(&GetxattrOut { size: value.len() as u32, padding: 0 });
         }
-    }
-
-    fn statfs(&self, _req: &Request, _node: INodeNo, reply: ReplyStatfs) {
-        let _turn = self.turns.begin();
-        match self.union.statfs() {
-            Ok(s) => reply.statfs(
-                s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
-            ),
-            Err(e) => reply.error(errno(e)),
-        }
-    }
-
-    fn setxattr(
-        &self,
-        req: &Request,
-        node: INodeNo,
-        name: &OsStr,
-        value: &[u8],
-        flags: i32,
-        _position: u32,
-        reply: ReplyEmpty,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("setxattr {node} {name:?}");
-        done(self.union.setxattr(caller(req), ino(node), name, value, flags), reply);
-    }
-
-    fn getxattr(&self, _req: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let _turn = self.turns.begin();
-        log::debug!("getxattr {node} {name:?}");
-        sized(self.union.getxattr(ino(node), name), size, reply);
-    }
-
-    fn listxattr(&self, _req: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        let _turn = self.turns.begin();
-        log::debug!("listxattr {node}");
-        sized(self.union.listxattr(ino(node)), size, reply);
-    }
-
-    fn removexattr(&self, req: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turns.begin();
-        log::debug!("removexattr {node} {name:?}");
-        done(self.union.removexattr(caller(req), ino(node), name), reply);
-    }
-
-    fn ioctl(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        _flags: IoctlFlags,
-        cmd: u32,
-        in_data: &[u8],
-        _out_size: u32,
-        reply: ReplyIoctl,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("ioctl {node} {cmd:#x}");
-        match self.union.ioctl(ino(node), cmd, in_data) {
-            Ok(value) => reply.ioctl(0, &value),
-            Err(e) => reply.error(errno(e)),
-        }
-    }
-
-    fn poll(
-        &self,
-        _req: &Request,
-        _node: INodeNo,
-        _fh: FileHandle,
-        _ph: PollNotifier,
-        _events: PollEvents,
-        _flags: PollFlags,
-        reply: ReplyPoll,
-    ) {
-        let _turn = self.turns.begin();
-        // Files are always ready, as the kernel assumes after this.
-        reply.error(fuser::Errno::ENOSYS);
-    }
-
-    fn fallocate(
-        &self,
-        req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        offset: u64,
-        length: u64,
-        mode: i32,
-        reply: ReplyEmpty,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("fallocate {node} {offset} {length} {mode:#x}");
-        done(self.union.fallocate(caller(req), ino(node), (offset, length), mode), reply);
-    }
-
-    fn lseek(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        _fh: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: ReplyLseek,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("lseek {node} {offset} {whence}");
-        match self.union.lseek(ino(node), offset, whence) {
-            Ok(at) => reply.offset(at),
-            Err(e) => reply.error(errno(e)),
-        }
-    }
-
-    fn copy_file_range(
-        &self,
-        req: &Request,
-        ino_in: INodeNo,
-        _fh_in: FileHandle,
-        offset_in: u64,
-        ino_out: INodeNo,
-        _fh_out: FileHandle,
-        offset_out: u64,
-        len: u64,
-        _flags: CopyFileRangeFlags,
-        reply: ReplyWrite,
-    ) {
-        let _turn = self.turns.begin();
-        log::debug!("copy_file_range {ino_in} {offset_in} {ino_out} {offset_out} {len}");
-        let (from, to) = ((ino(ino_in), offset_in), (ino(ino_out), offset_out));
-        match self.union.copy_file_range(caller(req), from, to, len) {
-            Ok(n) => reply.written(n as u32),
-            Err(e) => reply.error(errno(e)),
-        }
+        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
+        Ok(value) => reply.bytes(&value),
     }
 }

@@ -1,6 +1,5 @@
-//! The only room that names `fuser`: [`adapter`] decodes requests and encodes replies, [`reply`]
-//! translates types, [`session`] negotiates and serves, `opens` counts open
-//! files where the kernel wants to be told of them.
+//! The only room that speaks FUSE: [`adapter`] takes messages and answers them, [`reply`] translates
+//! types, [`session`] negotiates, `opens` counts open files where the kernel wants to be told of them.
 
 pub mod adapter;
 mod opens;

@@ -10,22 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::DashMap;
-use fuser::{BackingId, FileHandle};
+use wire::Backing;
 
 use crate::inode::Ino;
 
 /// Handle of a file that goes through the cache.
-const CACHED: FileHandle = FileHandle(1);
+const CACHED: u64 = 1;
 /// Handle of one that goes past it.
-const DIRECT: FileHandle = FileHandle(2);
+const DIRECT: u64 = 2;
 
 /// How a file was opened.
 #[derive(Debug)]
 pub(super) enum Way {
     /// Through the cache, which may be kept from earlier if the flag is set.
-    Cached(FileHandle, bool),
+    Cached(u64, bool),
     /// Past it.
-    Direct(FileHandle, Arc<BackingId>),
+    Direct(u64, Arc<Backing>),
 }
 
 /// The open files.
@@ -40,7 +40,7 @@ pub(super) struct Opens {
 struct Open {
     cached: u64,
     direct: u64,
-    backing: Option<Arc<BackingId>>,
+    backing: Option<Arc<Backing>>,
 }
 
 impl Opens {
@@ -50,7 +50,7 @@ impl Opens {
         &self,
         ino: Ino,
         upper: Option<Arc<OwnedFd>>,
-        register: impl FnOnce(&OwnedFd) -> std::io::Result<BackingId>,
+        register: impl FnOnce(&OwnedFd) -> sys::Result<Backing>,
     ) -> Way {
         let mut open = self.files.entry(ino.0).or_default();
         // What the kernel has of a file that it wrote itself is of before.
@@ -71,12 +71,15 @@ impl Opens {
         }
     }
 
-    fn registered(&self, id: std::io::Result<BackingId>) -> Option<Arc<BackingId>> {
+    fn registered(&self, id: sys::Result<Backing>) -> Option<Arc<Backing>> {
         match id {
             Ok(id) => Some(Arc::new(id)),
             Err(e) => {
                 if !self.has_failed.swap(true, Ordering::Relaxed) {
-                    log::warn!("io=passthrough: the kernel doesn't take the upper's files: {e}");
+                    log::warn!(
+                        "io=passthrough: the kernel doesn't take the upper's files: {}",
+                        e.desc()
+                    );
                 }
                 None
             }
@@ -84,7 +87,7 @@ impl Opens {
     }
 
     /// Counts one descriptor less.
-    pub(super) fn release(&self, ino: Ino, handle: FileHandle) {
+    pub(super) fn release(&self, ino: Ino, handle: u64) {
         self.files.remove_if_mut(&ino.0, |_, open| {
             let count = if handle == DIRECT { &mut open.direct } else { &mut open.cached };
             *count = count.saturating_sub(1);

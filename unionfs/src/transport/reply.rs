@@ -1,31 +1,35 @@
-//! Our types as fuser's, and back; replies that several requests share.
+//! Our types as the kernel's structures, and back.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use fuser::{FileAttr, FileType, INodeNo, ReplyEmpty, ReplyXattr, TimeOrNow};
-use sys::Errno;
 use sys::name::SetTime;
-use sys::stat::{Stat, Time};
+use sys::stat::{Stat, StatFs, Time};
+use wire::abi::{Attr, EntryOut, SetattrIn, StatfsOut, Statx, StatxOut, SxTime, fattr};
 
-use crate::error::Result;
+use crate::layer::idmap::UnionId;
+use crate::ops::setattr::Change;
 
-/// Returns an error as fuser wants it.
-pub(super) fn errno(e: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(e as i32)
+/// Numbers are stable and not used again while the kernel knows them.
+const GENERATION: u64 = 0;
+
+/// Returns a time span as seconds and nanoseconds.
+pub(super) fn parts(span: Duration) -> (u64, u32) {
+    (span.as_secs(), span.subsec_nanos())
 }
 
-/// Returns attributes as fuser wants them.
-pub(super) fn attr(s: &Stat) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(s.ino),
+/// Returns attributes as replies have them.
+pub(super) fn attr(s: &Stat) -> Attr {
+    Attr {
+        ino: s.ino,
         size: s.size,
         blocks: s.blocks,
-        atime: system_time(s.atime),
-        mtime: system_time(s.mtime),
-        ctime: system_time(s.ctime),
-        crtime: system_time(s.btime),
-        kind: file_type(s.kind()),
-        perm: (s.mode & 0o7777) as u16,
+        atime: s.atime.sec as u64,
+        mtime: s.mtime.sec as u64,
+        ctime: s.ctime.sec as u64,
+        atimensec: s.atime.nsec,
+        mtimensec: s.mtime.nsec,
+        ctimensec: s.ctime.nsec,
+        mode: s.mode,
         nlink: s.nlink,
         uid: s.uid,
         gid: s.gid,
@@ -35,42 +39,95 @@ pub(super) fn attr(s: &Stat) -> FileAttr {
     }
 }
 
-/// Attributes of nothing: with number 0 the kernel remembers that a name doesn't exist.
-pub(super) fn absent() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 512,
-        flags: 0,
+/// Returns an object at a name, whose node has its inode number.
+pub(super) fn entry(stat: &Stat, valid: Duration) -> EntryOut {
+    let (seconds, nanoseconds) = parts(valid);
+    EntryOut {
+        nodeid: stat.ino,
+        generation: GENERATION,
+        entry_valid: seconds,
+        attr_valid: seconds,
+        entry_valid_nsec: nanoseconds,
+        attr_valid_nsec: nanoseconds,
+        attr: attr(stat),
     }
 }
 
-/// Replies to a request that has no content.
-pub(super) fn done(result: Result<()>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(e) => reply.error(errno(e)),
+/// Returns what makes the kernel remember that a name doesn't exist.
+pub(super) fn nothing_at(valid: Duration) -> EntryOut {
+    let (entry_valid, entry_valid_nsec) = parts(valid);
+    EntryOut { entry_valid, entry_valid_nsec, ..EntryOut::default() }
+}
+
+/// Returns an entry of a directory that the kernel learns nothing of but its number.
+pub(super) fn absent(number: u64) -> EntryOut {
+    EntryOut { attr: Attr { ino: number, ..Attr::default() }, ..EntryOut::default() }
+}
+
+/// Returns attributes as statx(2) has them, with the time of birth where a layer tells it.
+pub(super) fn statx(s: &Stat, valid: Duration) -> StatxOut {
+    let (attr_valid, attr_valid_nsec) = parts(valid);
+    let mut mask = libc::STATX_BASIC_STATS;
+    if s.btime != Time::default() {
+        mask |= libc::STATX_BTIME;
+    }
+    let stat = Statx {
+        mask,
+        blksize: s.blksize,
+        nlink: s.nlink,
+        uid: s.uid,
+        gid: s.gid,
+        mode: s.mode as u16,
+        ino: s.ino,
+        size: s.size,
+        blocks: s.blocks,
+        atime: sx_time(s.atime),
+        btime: sx_time(s.btime),
+        ctime: sx_time(s.ctime),
+        mtime: sx_time(s.mtime),
+        rdev_major: libc::major(s.rdev),
+        rdev_minor: libc::minor(s.rdev),
+        ..Statx::default()
+    };
+    StatxOut { attr_valid, attr_valid_nsec, stat, ..StatxOut::default() }
+}
+
+fn sx_time(t: Time) -> SxTime {
+    SxTime { sec: t.sec, nsec: t.nsec, reserved: 0 }
+}
+
+/// Returns the state of a file system as replies have it.
+pub(super) fn statfs(s: &StatFs) -> StatfsOut {
+    StatfsOut {
+        blocks: s.blocks,
+        bfree: s.bfree,
+        bavail: s.bavail,
+        files: s.files,
+        ffree: s.ffree,
+        bsize: s.bsize,
+        namelen: s.namelen,
+        frsize: s.frsize,
+        ..StatfsOut::default()
     }
 }
 
-/// Replies with an attribute, or with its size where that was asked for.
-pub(super) fn sized(result: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
-    match result {
-        Err(e) => reply.error(errno(e)),
-        Ok(value) if size == 0 => reply.size(value.len() as u32),
-        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
-        Ok(value) => reply.data(&value),
+/// Returns the change that a message asks for.
+pub(super) fn change(asked: &SetattrIn) -> Change {
+    let has = |bit: u32| asked.valid & bit != 0;
+    let time = |given: u32, now: u32, sec: u64, nsec: u32| match (has(given), has(now)) {
+        (false, _) => SetTime::Omit,
+        (true, true) => SetTime::Now,
+        (true, false) => SetTime::At(Time { sec: sec as i64, nsec }),
+    };
+    Change {
+        mode: has(fattr::MODE).then_some(asked.mode),
+        uid: has(fattr::UID).then_some(UnionId(asked.uid)),
+        gid: has(fattr::GID).then_some(UnionId(asked.gid)),
+        size: has(fattr::SIZE).then_some(asked.size),
+        by_handle: has(fattr::FH),
+        kill_privileges: has(fattr::KILL_SUIDGID),
+        atime: time(fattr::ATIME, fattr::ATIME_NOW, asked.atime, asked.atimensec),
+        mtime: time(fattr::MTIME, fattr::MTIME_NOW, asked.mtime, asked.mtimensec),
     }
 }
 
@@ -87,47 +144,6 @@ pub(super) fn user_dev(dev: u32) -> u64 {
     libc::makedev(major, minor)
 }
 
-/// Returns the type that the `S_IFMT` bits say.
-pub(super) fn file_type(kind: u32) -> FileType {
-    match kind {
-        libc::S_IFDIR => FileType::Directory,
-        libc::S_IFLNK => FileType::Symlink,
-        libc::S_IFIFO => FileType::NamedPipe,
-        libc::S_IFSOCK => FileType::Socket,
-        libc::S_IFCHR => FileType::CharDevice,
-        libc::S_IFBLK => FileType::BlockDevice,
-        _ => FileType::RegularFile,
-    }
-}
-
-fn system_time(t: Time) -> SystemTime {
-    let whole = Duration::from_secs(t.sec.unsigned_abs());
-    let base =
-        if t.sec < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
-    base.and_then(|b| b.checked_add(Duration::from_nanos(t.nsec.into()))).unwrap_or(UNIX_EPOCH)
-}
-
-/// Returns a new time as we want it.
-pub(super) fn set_time(t: Option<TimeOrNow>) -> SetTime {
-    match t {
-        None => SetTime::Omit,
-        Some(TimeOrNow::Now) => SetTime::Now,
-        Some(TimeOrNow::SpecificTime(t)) => SetTime::At(raw_time(t)),
-    }
-}
-
-/// fuser 0.18 subtracts the nanoseconds of times before 1970 instead of adding them
-/// (`system_time_from_time` in its time.rs); read in the same way, the kernel's numbers come back.
-fn raw_time(t: SystemTime) -> Time {
-    match t.duration_since(UNIX_EPOCH) {
-        Ok(d) => Time { sec: d.as_secs() as i64, nsec: d.subsec_nanos() },
-        Err(e) => {
-            let d = e.duration();
-            Time { sec: -(d.as_secs() as i64), nsec: d.subsec_nanos() }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,10 +158,24 @@ mod tests {
 
     #[test]
     fn times_before_1970_keep_their_fraction() {
-        let t = system_time(Time { sec: -2, nsec: 800_000_000 });
-        assert_eq!(UNIX_EPOCH - Duration::from_millis(1200), t);
-        // What fuser makes of the kernel's (-2, 800000000).
-        let fusers = UNIX_EPOCH - Duration::new(2, 800_000_000);
-        assert_eq!(raw_time(fusers), Time { sec: -2, nsec: 800_000_000 });
+        let t = Time { sec: -2, nsec: 800_000_000 };
+        let stat = Stat { mtime: t, ..Stat::default() };
+        let sent = attr(&stat);
+        let valid = fattr::MTIME | fattr::ATIME | fattr::ATIME_NOW;
+        let (mtime, mtimensec) = (sent.mtime, sent.mtimensec);
+        let asked = SetattrIn { valid, mtime, mtimensec, ..SetattrIn::default() };
+        let change = change(&asked);
+        assert_eq!((change.mtime, change.atime), (SetTime::At(t), SetTime::Now));
+        assert!(change.mode.is_none() && change.size.is_none() && !change.kill_privileges);
+    }
+
+    #[test]
+    fn birth_is_told_where_it_is_known() {
+        let mut stat = Stat { ino: 7, ..Stat::default() };
+        assert_eq!(statx(&stat, Duration::ZERO).stat.mask & libc::STATX_BTIME, 0);
+        stat.btime = Time { sec: 5, nsec: 6 };
+        let sent = statx(&stat, Duration::new(1, 2));
+        assert_ne!(sent.stat.mask & libc::STATX_BTIME, 0);
+        assert_eq!((sent.stat.btime.sec, sent.stat.btime.nsec, sent.attr_valid_nsec), (5, 6, 2));
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Turns;
-use fuser::{InitFlags, KernelConfig};
+use wire::abi::init;
+use wire::{Agreement, Offer};
 
 use super::opens::Opens;
 use crate::ops::Union;
@@ -43,9 +44,9 @@ pub struct Served {
     pub(super) union: Arc<Union>,
     pub(super) cache: Cache,
     pub(super) io: Io,
-    /// The kernel needs no OPEN requests.
+    /// The kernel needs no OPEN messages.
     pub(super) no_open: bool,
-    /// The kernel needs no OPENDIR requests.
+    /// The kernel needs no OPENDIR messages.
     pub(super) no_opendir: bool,
     /// Where it does, and passes files through.
     pub(super) opens: Opens,
@@ -68,62 +69,46 @@ impl Served {
         }
     }
 
-    /// Asks for what we implement in full, and for nothing that `fuser` only has a name for.
-    pub(super) fn negotiate(&mut self, config: &mut KernelConfig) -> io::Result<()> {
-        let offered = config.capabilities();
-        let mut needed =
-            InitFlags::FUSE_DONT_MASK | InitFlags::FUSE_BIG_WRITES | InitFlags::FUSE_MAX_PAGES;
+    /// Asks for what we implement in full, and for nothing else.
+    pub(super) fn negotiate(&mut self, offer: &Offer) -> io::Result<Agreement> {
+        let mut needed = init::DONT_MASK | init::BIG_WRITES | init::MAX_PAGES;
         if !self.union.core.options.no_acls {
-            needed |= InitFlags::FUSE_POSIX_ACL;
+            needed |= init::POSIX_ACL;
         }
-        let welcome = InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_ASYNC_READ
-            | InitFlags::FUSE_ASYNC_DIO
-            | InitFlags::FUSE_CACHE_SYMLINKS
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
-            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
-            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
-            | InitFlags::FUSE_HAS_IOCTL_DIR
-            | InitFlags::FUSE_NO_EXPORT_SUPPORT
-            | InitFlags::FUSE_NO_OPENDIR_SUPPORT;
-        let add = |config: &mut KernelConfig, flags| {
-            config.add_capabilities(flags).map_err(|missing| {
-                io::Error::other(format!(
-                    "the kernel's FUSE lacks {missing:?}: Linux 4.20 or newer is needed"
-                ))
-            })
-        };
-        add(config, needed)?;
-        add(config, welcome & offered)?;
-        // Without an OPEN request O_TRUNC must come as a SETATTR, so ATOMIC_O_TRUNC is never asked
+        // Without an OPEN message O_TRUNC must come as a SETATTR, so ATOMIC_O_TRUNC is never asked
         // for.
-        self.no_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
-        self.negotiate_io(config)?;
-        if config.set_max_write(MAX_WRITE).is_err() {
-            log::debug!("largest write stays as the kernel has it");
+        let welcome = init::PARALLEL_DIROPS
+            | init::ASYNC_READ
+            | init::ASYNC_DIO
+            | init::CACHE_SYMLINKS
+            | init::DO_READDIRPLUS
+            | init::READDIRPLUS_AUTO
+            | init::HANDLE_KILLPRIV_V2
+            | init::EXPLICIT_INVAL_DATA
+            | init::HAS_IOCTL_DIR
+            | init::NO_EXPORT_SUPPORT
+            | init::NO_OPENDIR_SUPPORT;
+        if offer.flags & needed != needed {
+            return Err(io::Error::other(
+                "the kernel's FUSE lacks what is needed: Linux 4.20 or newer",
+            ));
         }
-        if config.set_time_granularity(Duration::from_nanos(1)).is_err() {
-            log::debug!("granularity of times stays as the kernel has it");
-        }
-        Ok(())
+        self.no_opendir = offer.flags & init::NO_OPENDIR_SUPPORT != 0;
+        let (opening, max_stack_depth) = self.negotiate_io(offer)?;
+        let flags = needed | welcome | opening;
+        Ok(Agreement { flags, max_write: MAX_WRITE, max_stack_depth })
     }
 
-    /// Decides on OPEN requests and on passthrough.
-    fn negotiate_io(&mut self, config: &mut KernelConfig) -> io::Result<()> {
-        let offered = config.capabilities();
-        let ask = |config: &mut KernelConfig, flag| {
-            config.add_capabilities(flag).map_err(|_| io::Error::other(format!("no {flag:?}")))
-        };
+    /// Decides on OPEN messages and on passthrough, and how deep that may be stacked.
+    fn negotiate_io(&mut self, offer: &Offer) -> io::Result<(u64, u32)> {
         match self.io {
-            Io::Cached => {}
+            Io::Cached => Ok((0, 0)),
             Io::Auto | Io::NoOpen => {
-                self.no_open = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
-                if self.no_open {
-                    ask(config, InitFlags::FUSE_NO_OPEN_SUPPORT)?;
-                } else if self.io == Io::NoOpen {
+                self.no_open = offer.flags & init::NO_OPEN_SUPPORT != 0;
+                if !self.no_open && self.io == Io::NoOpen {
                     return Err(io::Error::other("io=noopen: Linux 5.1 or newer is needed"));
                 }
+                Ok((init::NO_OPEN_SUPPORT, 0))
             }
             Io::Passthrough => {
                 // The kernel checks this at each open only.
@@ -134,18 +119,14 @@ impl Served {
                         "io=passthrough: only root outside of any user namespace may; use io=auto",
                     ));
                 }
-                if !offered.contains(InitFlags::FUSE_PASSTHROUGH) {
+                if offer.flags & init::PASSTHROUGH == 0 {
                     return Err(io::Error::other(
                         "io=passthrough: Linux 6.9 or newer with CONFIG_FUSE_PASSTHROUGH is needed",
                     ));
                 }
-                ask(config, InitFlags::FUSE_PASSTHROUGH)?;
                 // The upper may not be a stacked file system itself; overlayfs may lie on this one.
-                if config.set_max_stack_depth(1).is_err() {
-                    return Err(io::Error::other("io=passthrough: the kernel allows no stacking"));
-                }
+                Ok((init::PASSTHROUGH, 1))
             }
         }
-        Ok(())
     }
 }
