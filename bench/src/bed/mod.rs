@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::measure::latency::Timer;
 use crate::measure::process::{self, Moment};
@@ -100,6 +100,18 @@ impl<'a> Bed<'a> {
         Ok(point)
     }
 
+    /// Mounts the subject again on the layers that a mount of it, whose daemon is dead, has left.
+    pub(crate) fn mount_again(&mut self, lowers: &[PathBuf]) -> io::Result<PathBuf> {
+        self.unmount();
+        let base = self.job.home.join("place");
+        let [upper, work, point] = ["upper", "work", "mnt"].map(|name| base.join(name));
+        let place = Place { lowers: lowers.to_vec(), upper, work, point };
+        let mounted = mount_on(&self.job.subject, &place)?;
+        let point = mounted.point.clone();
+        self.mounted = Some(mounted);
+        Ok(point)
+    }
+
     /// Starts a shim and returns its mount point; the kernel's own needs none.
     pub(crate) fn mount_shim(&mut self) -> io::Result<PathBuf> {
         self.unmount();
@@ -159,24 +171,39 @@ impl<'a> Bed<'a> {
         }
     }
 
-    /// Reports a value that isn't a time.
+    /// Reports a number of bytes for each of `ops`.
     pub(crate) fn value(&mut self, name: &str, value: f64, ops: u64) -> io::Result<()> {
-        if self.job.counts() {
-            return Ok(());
-        }
-        let row = Row {
+        let row = Row { unit: Unit::Bytes, value: Some(value), ops, ..self.row(name) };
+        self.report(row)
+    }
+
+    /// Reports times during which nobody worked, so that it had no costs.
+    pub(crate) fn times(&mut self, name: &str, times: &[Duration]) -> io::Result<()> {
+        let mut timer = Timer::new()?;
+        times.iter().for_each(|time| timer.record(*time));
+        let ops = timer.count();
+        let value = Some(timer.total().as_secs_f64() / ops.max(1) as f64);
+        let row = Row { value, ops, latency: timer.latency(), ..self.row(name) };
+        self.spent.work += timer.total().as_secs_f64();
+        self.report(row)
+    }
+
+    /// Returns what is the same in all rows of a case.
+    fn row(&self, name: &str) -> Row {
+        Row {
             suite: self.job.suite.clone(),
             block: self.job.block.clone(),
             case: name.to_owned(),
             subject: self.job.subject.name.clone(),
-            ops,
-            unit: Unit::Bytes,
-            value: Some(value),
             rss: self.daemon().map_or(0, process::resident),
             fds: self.daemon().map_or(0, process::descriptors),
             ..Row::default()
-        };
-        self.link.say(&Said::Row(Box::new(row)))
+        }
+    }
+
+    fn report(&mut self, row: Row) -> io::Result<()> {
+        // Where things are counted, times and memory say nothing.
+        if self.job.counts() { Ok(()) } else { self.link.say(&Said::Row(Box::new(row))) }
     }
 
     fn begin_counting(&mut self) -> io::Result<()> {
@@ -286,10 +313,6 @@ impl Case<'_, '_> {
         let ops = if single { timer.count() } else { self.ops };
         let time = if single && !self.elapsed { timer.total() } else { wall };
         let mut row = Row {
-            suite: job.suite.clone(),
-            block: job.block.clone(),
-            case: self.name,
-            subject: job.subject.name.clone(),
             ops,
             value: Some(time.as_secs_f64() / ops.max(1) as f64),
             caller: after.caller.saturating_sub(before.caller).as_secs_f64(),
@@ -297,11 +320,9 @@ impl Case<'_, '_> {
             bytes: self.bytes,
             latency: timer.latency(),
             point: self.point,
-            rss: daemon.map_or(0, process::resident),
-            fds: daemon.map_or(0, process::descriptors),
             written: after.written.saturating_sub(before.written),
             syscalls,
-            ..Row::default()
+            ..self.bed.row(&self.name)
         };
         let checking = Instant::now();
         let none = checksum::Sums::default();

@@ -37,6 +37,8 @@ pub(crate) struct Scale {
     pub(crate) copied: String,
     /// C files to compile.
     pub(crate) sources: u32,
+    /// Files of packages to install.
+    pub(crate) packaged: u32,
     /// Transactions of SQLite.
     pub(crate) transactions: u32,
     /// Sizes of files that are copied up.
@@ -73,6 +75,7 @@ impl Scale {
                 appended: 40,
                 copied: "d00/s000".into(),
                 sources: 4,
+                packaged: 20,
                 transactions: 10,
                 copyups: vec![4 * KIB, MIB],
                 layers: vec![1, 10],
@@ -93,6 +96,7 @@ impl Scale {
                 appended: 80,
                 copied: "d00/s000".into(),
                 sources: 2,
+                packaged: 300,
                 transactions: 20,
                 copyups: vec![4 * KIB, 64 * KIB, MIB, 16 * MIB],
                 layers: vec![1, 10, 50, 200],
@@ -113,6 +117,7 @@ impl Scale {
                 appended: 3_000,
                 copied: "d00".into(),
                 sources: 60,
+                packaged: 3_000,
                 transactions: 300,
                 copyups: [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
                     .map(|shift| KIB << shift)

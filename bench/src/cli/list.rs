@@ -29,7 +29,8 @@ pub(super) fn list(args: &ListArgs) -> Result<(), String> {
     for (name, about) in suite::SUITES {
         println!("  {name:<12}{about}");
         for block in suite::all().iter().filter(|b| b.suite == name) {
-            println!("              {}/{}", block.suite, block.name);
+            let extra = if block.extra { "  (only with --suite or --full)" } else { "" };
+            println!("              {}/{}{extra}", block.suite, block.name);
         }
     }
     println!("\nsubjects:");

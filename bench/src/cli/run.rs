@@ -8,8 +8,9 @@ use nix::unistd::{Uid, User};
 
 use super::list::ListArgs;
 use crate::bed::scale::{Scale, Size};
+use crate::record::Absent;
 use crate::run::{self, Identity, Plan};
-use crate::subject::find::{Found, Ours, Search};
+use crate::subject::find::{Found, Ours, Search, in_path};
 use crate::suite::{self, Block};
 
 #[derive(Debug, Args)]
@@ -17,7 +18,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) choice: ListArgs,
     /// What to do: a suite or a block of it (`work`, `work/git`); may be given several times
-    /// [default: all]
+    /// [default: all but those that `bench list` marks; with --full, all]
     #[arg(long = "suite", value_name = "NAME")]
     pub(super) suites: Vec<String>,
     /// What to compare: a name that `bench list` has, NAME=/path/to/program[,OPTION…] or
@@ -62,7 +63,6 @@ pub(super) struct RunArgs {
 
 /// Measures as asked; returns false if a signal ended it before.
 pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
-    let blocks = chosen_blocks(&args.suites)?;
     let dir = std::fs::canonicalize(&args.dir)
         .map_err(|e| format!("--dir {}: {e}: give a directory", args.dir.display()))?;
     let size = match (args.full, args.quick) {
@@ -70,6 +70,7 @@ pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
         (_, true) => Size::Quick,
         _ => args.size,
     };
+    let (blocks, lacking) = able_blocks(chosen_blocks(&args.suites, size)?);
     let mut scale = Scale::new(size);
     scale.tree = args.files.unwrap_or(scale.tree);
     let budget = args.budget.or_else(|| (size == Size::Default).then_some(10.0));
@@ -81,7 +82,8 @@ pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
         Some(out) => out.clone(),
         None => Path::new(".").join(format!("bench-{}", today())),
     };
-    let subjects = chosen_subjects(&args.choice, &args.subjects);
+    let mut subjects = chosen_subjects(&args.choice, &args.subjects);
+    subjects.extend(lacking.into_iter().map(Err));
     let named = |peer: &String| subjects.iter().flatten().any(|s| s.name == *peer);
     if let Some(peer) = args.peer.as_ref().filter(|peer| !named(peer)) {
         return Err(format!("--peer {peer}: no subject of this run is called so: see --subject"));
@@ -107,10 +109,10 @@ fn today() -> String {
     text.trim().to_owned()
 }
 
-fn chosen_blocks(names: &[String]) -> Result<Vec<Block>, String> {
+fn chosen_blocks(names: &[String], size: Size) -> Result<Vec<Block>, String> {
     let all = suite::all();
     if names.is_empty() {
-        return Ok(all);
+        return Ok(all.into_iter().filter(|b| !b.extra || size == Size::Full).collect());
     }
     for name in names {
         if !all.iter().any(|b| b.is_called(name)) {
@@ -118,6 +120,20 @@ fn chosen_blocks(names: &[String]) -> Result<Vec<Block>, String> {
         }
     }
     Ok(all.into_iter().filter(|b| names.iter().any(|n| b.is_called(n))).collect())
+}
+
+/// Parts blocks from those that lack a program, which are reported.
+fn able_blocks(blocks: Vec<Block>) -> (Vec<Block>, Vec<Absent>) {
+    let mut lacking = Vec::new();
+    let able = blocks.into_iter().filter(|block| {
+        let missing = block.needs.iter().find(|program| in_path(program).is_none());
+        if let Some(program) = missing {
+            let name = format!("{}/{}", block.suite, block.name);
+            lacking.push(Absent { name, why: format!("{program} is not installed") });
+        }
+        missing.is_none()
+    });
+    (able.collect(), lacking)
 }
 
 /// Returns the subjects that were asked for, or all.

@@ -34,7 +34,7 @@ impl Moment {
 }
 
 /// Returns a process and all below it: a daemon may have a worker that serves for it.
-fn tree(pid: i32) -> Vec<i32> {
+pub(crate) fn tree(pid: i32) -> Vec<i32> {
     let mut all = vec![pid];
     let mut at = 0;
     while let Some(pid) = all.get(at).copied() {

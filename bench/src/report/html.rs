@@ -272,7 +272,7 @@ fn values(out: &mut String, case: &Case, cell: &Cell) {
     text("n", &cell.peer.as_ref().map_or(String::new(), |(_, r)| times(r)));
     text("", &cell.peer.as_ref().map_or(String::new(), |(_, r)| verdict(r)));
     text("n", &cell.floor.as_ref().map_or(String::new(), |(_, r)| times(r)));
-    text("n", &time(cell.cpu));
+    text("n", &if cell.cpu > 0.0 { time(cell.cpu) } else { String::new() });
     text("n", &if cell.daemon > 0.0 { time(cell.daemon) } else { String::new() });
     text("n", &cell.peer_cpu.as_ref().map_or(String::new(), times));
     let late = cell.latency.map(|l| [l.p50, l.p99, l.p999].map(|v| amount(v, Unit::Seconds)));

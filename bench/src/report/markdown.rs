@@ -72,7 +72,8 @@ fn row(case: &Case, cell: &Cell) -> String {
         .as_ref()
         .map_or(String::new(), |(_, ratio)| format!("{} {}", digits(ratio.median), verdict(ratio)));
     let floor = cell.floor.as_ref().map_or(String::new(), |(_, r)| digits(r.median));
-    let cpu = if unit == Unit::Seconds { amount(cell.cpu, unit) } else { String::new() };
+    let has_cpu = unit == Unit::Seconds && cell.cpu > 0.0;
+    let cpu = if has_cpu { amount(cell.cpu, unit) } else { String::new() };
     let cpu_ratio = cell.peer_cpu.as_ref().map_or(String::new(), |r| digits(r.median));
     let late = cell
         .latency

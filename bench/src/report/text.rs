@@ -95,8 +95,11 @@ fn cell_line(cell: &Cell, unit: Unit) -> String {
         None => add(&mut out, format_args!("{:>12} {:<22}", "", "")),
     }
     if unit == Unit::Seconds {
-        let ratio = cell.peer_cpu.as_ref().map_or(String::new(), times);
-        add(&mut out, format_args!("{:>9} {ratio:>9}", amount(cell.cpu, unit)));
+        let (cpu, ratio) = match cell.cpu > 0.0 {
+            true => (amount(cell.cpu, unit), cell.peer_cpu.as_ref().map_or(String::new(), times)),
+            false => Default::default(),
+        };
+        add(&mut out, format_args!("{cpu:>9} {ratio:>9}"));
     }
     if let Some(l) = &cell.latency {
         let at = [l.p50, l.p90, l.p99, l.p999].map(|v| amount(v, unit));

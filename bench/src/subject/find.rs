@@ -173,10 +173,9 @@ impl Search<'_> {
 
     fn our_program(&self, name: &str, chosen: &Option<PathBuf>) -> Result<PathBuf, String> {
         if let Some(path) = chosen {
-            return match path.is_file() {
-                true => Ok(path.clone()),
-                false => Err(format!("{}: no such file", path.display())),
-            };
+            // Workers have another working directory.
+            let whole = fs::canonicalize(path).ok().filter(|p| p.is_file());
+            return whole.ok_or_else(|| format!("{}: no such file", path.display()));
         }
         let beside = std::env::current_exe().ok().map(|p| p.with_file_name(name));
         if let Some(path) = beside.filter(|p| p.is_file()) {
@@ -271,7 +270,8 @@ fn programs(wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     all
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
+/// Returns the program of this name.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     programs(|n| n == name).into_iter().next()
 }
 

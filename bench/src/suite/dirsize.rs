@@ -15,6 +15,8 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     family: Family::FileSystem,
     fixtures: &[Fixture::Directories],
     counted: false,
+    needs: &[],
+    extra: false,
     run,
 }];
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
-use super::tree;
+use super::{install, tree};
 use crate::bed::protocol::Job;
 
 /// What can be made.
@@ -31,6 +31,12 @@ pub(crate) enum Fixture {
     Known,
     /// Programs in C.
     Sources,
+    /// A package of Debian, and an empty system.
+    Debian,
+    /// A package of Python.
+    Wheel,
+    /// A package of npm.
+    Npm,
     /// The root directory of a container that has one static program.
     Rootfs,
 }
@@ -88,6 +94,9 @@ fn one(job: &Job, base: &Path, fixture: Fixture) -> io::Result<()> {
             }
             File::create(dir.join(format!("file-{n:06}"))).map(drop)
         }),
+        Fixture::Debian => install::make_deb(&base.join("debian"), scale.packaged),
+        Fixture::Wheel => install::make_wheel(&base.join("wheel"), scale.packaged),
+        Fixture::Npm => install::make_npm(&base.join("npm"), scale.packaged),
         Fixture::Rootfs => rootfs(&base.join("rootfs")),
         Fixture::Sources => sources(&base.join("sources/src"), scale.sources),
     }

@@ -20,7 +20,16 @@ pub(super) const BLOCKS: &[Block] =
 
 const fn block(name: &'static str, run: fn(&mut Bed<'_>) -> io::Result<()>) -> Block {
     let fixtures = &[Fixture::Big];
-    Block { suite: "io", name, family: Family::FileSystem, fixtures, counted: true, run }
+    Block {
+        suite: "io",
+        name,
+        family: Family::FileSystem,
+        fixtures,
+        counted: true,
+        needs: &[],
+        extra: false,
+        run,
+    }
 }
 
 /// What is read and written at once, sequentially.

@@ -3,10 +3,12 @@
 pub(crate) mod containers;
 mod copyup;
 mod dirsize;
+mod install;
 mod io;
 mod layers;
 mod memory;
 mod ops;
+mod pause;
 mod shim;
 mod start;
 mod threads;
@@ -33,6 +35,10 @@ pub(crate) struct Block {
     pub(crate) fixtures: &'static [fixture::Fixture],
     /// Whether its messages and system calls are counted.
     pub(crate) counted: bool,
+    /// Programs without which it can't be done.
+    pub(crate) needs: &'static [&'static str],
+    /// Whether it is done only where it is asked for, or at full size.
+    pub(crate) extra: bool,
     /// Does it.
     pub(crate) run: fn(&mut Bed<'_>) -> Result<()>,
 }
@@ -55,18 +61,20 @@ impl Block {
 }
 
 /// Suites with what they are about, in the order of reports.
-pub(crate) const SUITES: [(&str, &str); 10] = [
+pub(crate) const SUITES: [(&str, &str); 12] = [
     ("ops", "single operations, cold and warm"),
     ("io", "sequential and random reads and writes, fsync, mmap"),
     (
         "work",
         "real work: untar, find, tar, rm, chown, append, git, compile, SQLite, jobs side by side",
     ),
+    ("install", "packages that are at hand, by dpkg, pip and npm"),
     ("copyup", "the first write to a lower file, against its size"),
     ("layers", "lookups through many layers"),
     ("dirsize", "listing and lookup against the size of the directory"),
     ("threads", "operations by several threads at once"),
     ("memory", "the daemon's memory for each inode that it knows"),
+    ("pause", "how long nothing is answered when the process that serves is killed"),
     ("shim", "files of /proc, read by containers"),
     ("start", "containers that start, do nothing and end"),
 ];
@@ -77,11 +85,13 @@ pub(crate) fn all() -> Vec<Block> {
         ops::BLOCKS,
         io::BLOCKS,
         work::BLOCKS,
+        install::BLOCKS,
         copyup::BLOCKS,
         layers::BLOCKS,
         dirsize::BLOCKS,
         threads::BLOCKS,
         memory::BLOCKS,
+        pause::BLOCKS,
         shim::BLOCKS,
         start::BLOCKS,
     ]

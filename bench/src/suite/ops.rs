@@ -23,7 +23,16 @@ pub(super) const BLOCKS: &[Block] = &[
 
 const fn block(name: &'static str, run: fn(&mut Bed<'_>) -> io::Result<()>) -> Block {
     let fixtures = &[Fixture::Flat];
-    Block { suite: "ops", name, family: Family::FileSystem, fixtures, counted: true, run }
+    Block {
+        suite: "ops",
+        name,
+        family: Family::FileSystem,
+        fixtures,
+        counted: true,
+        needs: &[],
+        extra: false,
+        run,
+    }
 }
 
 /// Returns the paths of the files in `dir`, in an order that is the same for all subjects.

@@ -14,6 +14,8 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     family: Family::Shim,
     fixtures: &[],
     counted: false,
+    needs: &[],
+    extra: false,
     run,
 }];
 

@@ -19,6 +19,8 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     family: Family::Container,
     fixtures: &[Fixture::Rootfs],
     counted: false,
+    needs: &[],
+    extra: false,
     run,
 }];
 

@@ -16,6 +16,8 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     family: Family::FileSystem,
     fixtures: &[Fixture::Flat],
     counted: false,
+    needs: &[],
+    extra: false,
     run,
 }];
 

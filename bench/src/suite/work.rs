@@ -20,14 +20,23 @@ pub(super) const BLOCKS: &[Block] = &[
     block("lower tree, mv", move_files),
     block("lower tree, append", append),
     block("lower tree, jobs", jobs),
-    block("git", git),
-    Block { fixtures: &[Fixture::Sources], ..block("compile", compile) },
-    Block { fixtures: &[Fixture::Empty], ..block("sqlite", sqlite) },
+    Block { needs: &["git"], ..block("git", git) },
+    Block { fixtures: &[Fixture::Sources], needs: &["cc"], ..block("compile", compile) },
+    Block { fixtures: &[Fixture::Empty], needs: &["sqlite3"], ..block("sqlite", sqlite) },
 ];
 
 const fn block(name: &'static str, run: fn(&mut Bed<'_>) -> io::Result<()>) -> Block {
     let fixtures = &[Fixture::Tree, Fixture::Empty];
-    Block { suite: "work", name, family: Family::FileSystem, fixtures, counted: true, run }
+    Block {
+        suite: "work",
+        name,
+        family: Family::FileSystem,
+        fixtures,
+        counted: true,
+        needs: &[],
+        extra: false,
+        run,
+    }
 }
 
 fn find(tree: &Path) -> io::Result<u64> {
@@ -175,22 +184,31 @@ fn git(bed: &mut Bed<'_>) -> io::Result<()> {
     let point = bed.mount(&[bed.fixture("tree")], Use::Write)?;
     let tree = point.join(TREE);
     bed.case("git init, add, commit, status").settled().measure(|_| {
-        let git = |args: &[&str]| {
-            let mut command = Command::new("git");
-            let who = ["AUTHOR", "COMMITTER"].into_iter().flat_map(|role| {
-                [("NAME", "bench"), ("EMAIL", "bench@localhost"), ("DATE", "@1700000000 +0000")]
-                    .map(|(what, value)| (format!("GIT_{role}_{what}"), value))
-            });
-            command.current_dir(&tree).envs(who).env("GIT_CONFIG_GLOBAL", "/dev/null");
-            command.env("GIT_CONFIG_NOSYSTEM", "1").args(args);
-            output(&mut command)
-        };
-        git(&["init", "-q"])?;
-        git(&["add", "-A"])?;
-        git(&["commit", "-q", "-m", "all"])?;
-        let status = git(&["status", "--porcelain"])?;
-        Ok(digest((status, git(&["rev-parse", "HEAD"])?)))
-    })
+        git_in(&tree, &["init", "-q"])?;
+        git_in(&tree, &["add", "-A"])?;
+        git_in(&tree, &["commit", "-q", "-m", "all"])?;
+        let status = git_in(&tree, &["status", "--porcelain"])?;
+        Ok(digest((status, git_in(&tree, &["rev-parse", "HEAD"])?)))
+    })?;
+    // Of the clone that which is checked out: what .git has depends on times and numbers.
+    let clone = point.join("clone");
+    bed.case("git clone").settled().leaves(&clone.join("d00"), Times::Vary).measure(|_| {
+        git_in(&point, &["clone", "-q", "--no-hardlinks", TREE, "clone"]).map(|_| 0)
+    })?;
+    bed.case("git status, of a clone")
+        .measure(|t| t.op(|| git_in(&clone, &["status", "--porcelain"])).map(digest))
+}
+
+/// Runs git without anybody's settings, and returns what it says.
+fn git_in(dir: &Path, args: &[&str]) -> io::Result<Vec<u8>> {
+    let mut command = Command::new("git");
+    let who = ["AUTHOR", "COMMITTER"].into_iter().flat_map(|role| {
+        [("NAME", "bench"), ("EMAIL", "bench@localhost"), ("DATE", "@1700000000 +0000")]
+            .map(|(what, value)| (format!("GIT_{role}_{what}"), value))
+    });
+    command.current_dir(dir).envs(who).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command.env("GIT_CONFIG_NOSYSTEM", "1").args(args);
+    output(&mut command)
 }
 
 fn compile(bed: &mut Bed<'_>) -> io::Result<()> {
