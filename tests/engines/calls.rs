@@ -78,6 +78,32 @@ stat -c %u:%g mnt/f; umount mnt
 }
 
 #[test]
+fn containerds_diff_looks_at_the_upper_of_a_running_container() {
+    require!("containerds_diff_looks_at_the_upper", ours().usable());
+    // The container's root by its shim; the diff service mounts parents and snapshot beside it.
+    says(
+        r#"
+mkdir root parents snapshot
+mount.fuse3 overlay "$D/root" -o "workdir=$D/work" -o "upperdir=$D/upper" -o "lowerdir=$D/lower:$D/lower2" -t fuse-overlayfs
+echo new >root/n; rm root/g
+mount.fuse3 overlay "$D/parents" -o "lowerdir=$D/lower:$D/lower2" -o ro -t fuse-overlayfs
+mount.fuse3 overlay "$D/snapshot" -o "workdir=$D/work" -o "upperdir=$D/upper" -o "lowerdir=$D/lower:$D/lower2" -o ro -t fuse-overlayfs
+diff -r parents snapshot || true
+! touch snapshot/x 2>/dev/null
+fusermount3 -u "$D/snapshot"; fusermount3 -u "$D/parents"
+echo more >>root/n; cat root/n; echo more >>root/f
+! mount.fuse3 overlay "$D/snapshot" -o "workdir=$D/work" -o "upperdir=$D/upper" -o "lowerdir=$D/lower" -t fuse-overlayfs 2>refused
+grep -o "in use by another.*" refused
+fusermount3 -u "$D/root"; gone
+ls upper work/work
+"#,
+        "Only in parents: g\nOnly in snapshot: n\nnew\nmore\n\
+         in use by another unionfs: unmount that one first, or give each mount its own, or -o ro to look at it\n\
+         upper:\nf\ng\nn\n\nwork/work:\n",
+    );
+}
+
+#[test]
 fn mount_8_knows_both_names() {
     require!("mount_8_knows_both_names", ours().usable());
     says(

@@ -84,7 +84,8 @@ Options for -o:
   lowerdir+=DIR, datadir+=DIR
                             one more layer of either kind; nothing in DIR is special
   upperdir=DIR              writable layer; without it the union is read-only
-  workdir=DIR               empty directory on the upper's file system (with upperdir)
+  workdir=DIR               empty directory on the upper's file system (with upperdir); while another
+                            mount uses both, only a mount with `ro` may look at the upper
   fsync=ordered|strict|volatile, volatile
                             sync copied-up data before its name (ordered, the default), metadata
                             and directories as well (strict), or never sync at all (volatile)

@@ -70,7 +70,7 @@ impl fmt::Display for StartError {
             ),
             StartError::InUse(work) => write!(
                 f,
-                "workdir {}: in use by another unionfs: unmount that one first, or give each mount its own",
+                "workdir {}: in use by another unionfs: unmount that one first, or give each mount its own, or -o ro to look at it",
                 work.display()
             ),
             StartError::Mount(e) => e.fmt(f),

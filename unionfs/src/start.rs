@@ -19,7 +19,7 @@ use crate::inode::number::Numbers;
 use crate::inode::table::InodeTable;
 use crate::inode::{Core, InUpper, Inode, Lowers, Place, ROOT};
 use crate::layer::marks::{Escape, Marks, Opaque, Prefix};
-use crate::layer::{LayerStack, LowerLayer, LowerRef, Mapped, UpperLayer, open_upper};
+use crate::layer::{LayerStack, LowerLayer, LowerRef, Mapped, UpperLayer, is_in_use, open_upper};
 use crate::ops::Union;
 use crate::transport::{Cache, Served};
 
@@ -77,8 +77,13 @@ fn may_let_others_in() -> bool {
 /// Opens all layers. This comes before the mount, as a layer may hold the mount point.
 fn open_core(config: &Config) -> Result<Core, StartError> {
     let limit = sys::process::raise_nofile_limit().unwrap_or(1024);
+    // What is only looked at needs no lock: containerd's diff of a running container mounts its upper
+    // again. It is read as a lower, and nothing is touched.
+    let read_only =
+        config.flags.iter().rfind(|f| *f == "ro" || *f == "rw").is_some_and(|f| f == "ro");
+    let looked_at = config.upper.as_ref().filter(|(_, work)| read_only && is_in_use(work));
     let upper = match &config.upper {
-        Some((upper, work)) => {
+        Some((upper, work)) if looked_at.is_none() => {
             let volatile = config.options.fsync == Fsync::Volatile;
             Some(UpperLayer::new(open_upper(
                 upper,
@@ -89,20 +94,22 @@ fn open_core(config: &Config) -> Result<Core, StartError> {
                 config.wishes,
             )?))
         }
-        None => None,
+        _ => None,
     };
     let (uids, gids) = (&config.options.uids, &config.options.gids);
     let maps = (!uids.ranges.is_empty() || !gids.ranges.is_empty())
         .then(|| Mapped { uids: uids.clone(), gids: gids.clone() });
-    let lowers = config
-        .lowers
-        .iter()
+    let looked_at = looked_at.map(|(upper, _)| upper);
+    let merging = config.merging + usize::from(looked_at.is_some());
+    let lowers = looked_at
+        .into_iter()
+        .chain(&config.lowers)
         .map(|p| {
             LowerLayer::open_mapped(p, maps.as_ref())
                 .map_err(|e| StartError::path("lowerdir", p, e))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    make_core((upper, lowers), config.merging, config.options.clone(), limit, config.threads)
+    make_core((upper, lowers), merging, config.options.clone(), limit, config.threads)
 }
 
 /// Makes the state of a union of layers that are open; `limit` is how many descriptors there may be,

@@ -16,7 +16,7 @@ pub mod upper;
 pub use lower::{LowerLayer, LowerRef};
 pub use owners::{Mapped, Owners};
 pub use permissions::Permissions;
-pub use prepare::open_upper;
+pub use prepare::{is_in_use, open_upper};
 pub use spot::Spot;
 pub use upper::{Over, UpperLayer, Wishes};
 

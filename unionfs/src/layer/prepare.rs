@@ -103,6 +103,13 @@ fn lock(mut dir: OwnedFd) -> Option<Flock<OwnedFd>> {
     None
 }
 
+/// Whether another daemon has the lock of a work directory now; false where that can't be asked.
+pub fn is_in_use(work: &Path) -> bool {
+    let asked =
+        open_dir("workdir", work).map(|dir| Flock::lock(dir, FlockArg::LockExclusiveNonblock));
+    matches!(asked, Ok(Err((_, Errno::EWOULDBLOCK))))
+}
+
 fn open_dir(option: &'static str, path: &Path) -> Result<OwnedFd, StartError> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(path, flags, Mode::empty()).map_err(|e| StartError::path(option, path, e))
