@@ -136,6 +136,10 @@ pub(crate) struct Row {
     /// Percentiles, where single operations were timed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<Latency>,
+    /// How the times of single operations are spread: how many took about 2^(n/8) ns, with n. Those of
+    /// several rounds can be added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) spread: Vec<(u16, u64)>,
     /// Point of a curve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) point: Option<Point>,

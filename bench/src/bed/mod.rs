@@ -319,6 +319,7 @@ impl Case<'_, '_> {
             daemon: after.daemon.saturating_sub(before.daemon).as_secs_f64(),
             bytes: self.bytes,
             latency: timer.latency(),
+            spread: timer.spread(),
             point: self.point,
             written: after.written.saturating_sub(before.written),
             syscalls,

@@ -1,7 +1,7 @@
 //! What a worker and the run that started it say to each other: lines of JSON.
 
 use std::io::{self, BufRead, BufReader, Stdin, Stdout, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,17 @@ pub(crate) struct Job {
     pub(crate) home: PathBuf,
     /// Seed of random choices; the same for all subjects.
     pub(crate) seed: u64,
+    /// Who starts engines, where a worker of root does so for an ordinary user.
+    pub(crate) user: Option<Ids>,
+}
+
+/// Ids of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ids {
+    /// User.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
 }
 
 /// How a worker works.
@@ -44,6 +55,12 @@ pub(crate) enum Mode {
 }
 
 impl Job {
+    /// Returns the name of the run's directory, which cgroups have as well.
+    pub(crate) fn stage_name(&self) -> String {
+        let stage = self.home.parent().and_then(Path::file_name).unwrap_or_default();
+        stage.to_string_lossy().into_owned()
+    }
+
     /// Whether things are counted, and time says nothing.
     pub(crate) fn counts(&self) -> bool {
         matches!(self.mode, Mode::Count | Mode::Watch)

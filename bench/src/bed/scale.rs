@@ -53,6 +53,10 @@ pub(crate) struct Scale {
     pub(crate) threaded: u32,
     /// Reads of each reader of /proc.
     pub(crate) reads: u32,
+    /// Files of images that containers are committed of.
+    pub(crate) images: Vec<u32>,
+    /// Files of the context that engines build an image of.
+    pub(crate) context: u32,
     /// Numbers of containers that read /proc.
     pub(crate) containers: Vec<u32>,
 }
@@ -83,6 +87,8 @@ impl Scale {
                 known: 1_000,
                 threaded: 100,
                 reads: 50,
+                images: vec![100],
+                context: 200,
                 containers: vec![1, 10],
             },
             Size::Default => Scale {
@@ -104,6 +110,8 @@ impl Scale {
                 known: 10_000,
                 threaded: 200,
                 reads: 100,
+                images: vec![300, 3_000],
+                context: 3_000,
                 containers: vec![1, 10, 50],
             },
             Size::Full => Scale {
@@ -129,6 +137,8 @@ impl Scale {
                 known: 200_000,
                 threaded: 400,
                 reads: 200,
+                images: vec![1_000, 10_000, 100_000],
+                context: 30_000,
                 containers: vec![1, 10, 50, 100, 250, 500],
             },
         }

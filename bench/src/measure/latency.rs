@@ -1,5 +1,6 @@
 //! Latencies of single operations.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,11 @@ use crate::record::Latency;
 
 /// The slowest operation that can be told from slower ones.
 const LONGEST: u64 = 600_000_000_000;
+
+/// Steps of a spread for a doubling of the time: each is 9 %.
+pub(crate) const STEPS: f64 = 8.0;
+/// Of fewer operations a spread says little.
+const MANY: u64 = 50;
 
 /// Times single operations.
 #[derive(Clone, Debug)]
@@ -54,6 +60,19 @@ impl Timer {
         self.total
     }
 
+    /// Returns how many operations took about 2^(n/8) ns, with n; nothing where there were few.
+    pub(crate) fn spread(&self) -> Vec<(u16, u64)> {
+        if self.count() < MANY {
+            return Vec::new();
+        }
+        let mut steps = BTreeMap::new();
+        for value in self.histogram.iter_recorded() {
+            let step = (value.value_iterated_to().max(1) as f64).log2() * STEPS;
+            *steps.entry(step.round() as u16).or_default() += value.count_at_value();
+        }
+        steps.into_iter().collect()
+    }
+
     /// Returns the percentiles, if anything was timed.
     pub(crate) fn latency(&self) -> Option<Latency> {
         if self.count() == 0 {
@@ -79,5 +98,17 @@ mod tests {
         for (value, micros) in [(found.p50, 500.0), (found.p90, 900.0), (found.p999, 999.0)] {
             assert!((value * 1e6 - micros).abs() / micros < 0.002, "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_spread_has_every_operation_at_its_time() {
+        let mut timer = Timer::new().expect("a timer");
+        for nanos in [1024u64, 1024, 4096].repeat(20) {
+            timer.record(Duration::from_nanos(nanos));
+        }
+        assert_eq!(timer.spread(), [(80, 40), (96, 20)]);
+        let mut few = Timer::new().expect("a timer");
+        few.record(Duration::from_nanos(1024));
+        assert_eq!(few.spread(), []);
     }
 }

@@ -70,6 +70,8 @@ pub(crate) struct Cell {
     pub(crate) floor: Option<(String, Estimate)>,
     /// Medians of the rounds' percentiles.
     pub(crate) latency: Option<Latency>,
+    /// Operations of all rounds by how long they took, as in a row's `spread`.
+    pub(crate) spread: BTreeMap<u16, u64>,
     /// Bytes per second.
     pub(crate) throughput: Option<f64>,
     /// Medians.
@@ -199,7 +201,7 @@ fn each(costs: &Costs) -> f64 {
 }
 
 fn family_of(name: &str) -> Family {
-    let all = [Family::FileSystem, Family::Shim, Family::Container];
+    let all = [Family::FileSystem, Family::Shim, Family::Container, Family::Engine];
     all.into_iter().find(|f| f.name() == name).unwrap_or(Family::FileSystem)
 }
 
@@ -221,7 +223,8 @@ fn cell(subject: &SubjectInfo, group: &[&Row], chosen: Option<&str>) -> Cell {
         stats::median(&all).unwrap_or(0.0)
     };
     let present = |name: &str| group.iter().any(|r| r.subject == name && r.value.is_some());
-    let [usual, floor] = bases_of(family_of(&subject.family), &subject.name, present);
+    let has = |name: &str| group.iter().any(|r| r.subject == name);
+    let [usual, floor] = bases_of(family_of(&subject.family), &subject.name, has, present);
     let peer = chosen.map_or(usual, str::to_owned);
     let against = |base: &str, of: &dyn Fn(&Row) -> f64| {
         if base == subject.name { None } else { stats::ratio(&pairs(&own, group, base, of)) }
@@ -237,6 +240,7 @@ fn cell(subject: &SubjectInfo, group: &[&Row], chosen: Option<&str>) -> Cell {
         peer_cpu: against(&peer, &cpu),
         floor: against(&floor, &value).map(|e| (floor.clone(), e)),
         latency: latency(&good),
+        spread: spread(&good),
         throughput: good
             .first()
             .filter(|r| r.bytes > 0)
@@ -263,6 +267,14 @@ fn pairs(own: &[&Row], group: &[&Row], base: &str, of: &dyn Fn(&Row) -> f64) -> 
     let quiet = all.iter().filter(|(noisy, _)| !noisy).count();
     let kept = all.into_iter().filter(|(noisy, _)| !noisy || quiet < ENOUGH);
     kept.map(|(_, pair)| pair).collect()
+}
+
+fn spread(good: &[&Row]) -> BTreeMap<u16, u64> {
+    let mut all = BTreeMap::new();
+    for (step, count) in good.iter().flat_map(|r| &r.spread) {
+        *all.entry(*step).or_default() += count;
+    }
+    all
 }
 
 fn latency(good: &[&Row]) -> Option<Latency> {

@@ -1,6 +1,7 @@
 //! One page with plots and tables, which needs nothing else.
 
 use super::analysis::{Analysis, Case, Cell};
+use super::ecdf::{self, Spread};
 use super::svg::{self, Curve, Group, Lane, Look, escaped, ratio_tick};
 use super::text::{amount, digits, floor, parts, times, verdict};
 use crate::record::{Costs, Unit};
@@ -25,6 +26,7 @@ pub(super) fn render(analysis: &Analysis) -> String {
             escaped(about)
         ));
         plots(&mut out, analysis, &cases);
+        spreads(&mut out, analysis, &cases);
         table(&mut out, &cases);
     }
     costs(&mut out, analysis);
@@ -136,6 +138,30 @@ fn plots(out: &mut String, analysis: &Analysis, cases: &[&Case]) {
     for name in names {
         curve(out, analysis, &points, name);
     }
+}
+
+/// Draws how the times of single operations are spread.
+fn spreads(out: &mut String, analysis: &Analysis, cases: &[&Case]) {
+    let plots: Vec<_> = cases
+        .iter()
+        .filter_map(|case| {
+            let of = |cell: &Cell| Spread {
+                label: cell.subject.clone(),
+                look: look(analysis, &cell.subject),
+                steps: cell.spread.clone(),
+            };
+            let all: Vec<_> = case.cells.iter().filter(|c| !c.spread.is_empty()).map(of).collect();
+            (!all.is_empty()).then(|| (case.name.as_str(), ecdf::plot(all, seconds)))
+        })
+        .collect();
+    if plots.is_empty() {
+        return;
+    }
+    out.push_str("<details><summary>How the times of single operations are spread</summary>\n<p class=\"soft\">The share of operations, of all rounds together, that took at most as long. The share’s axis goes by nines, so that the slowest tenth, hundredth and thousandth have as much room as the rest.</p>\n");
+    for (name, plot) in plots {
+        out.push_str(&format!("<h3>{}</h3>\n{plot}", escaped(name)));
+    }
+    out.push_str("</details>\n");
 }
 
 fn seconds(value: f64) -> String {

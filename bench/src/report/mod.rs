@@ -2,6 +2,7 @@
 
 mod analysis;
 mod csv;
+mod ecdf;
 mod html;
 mod hyperfine;
 mod markdown;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Width of every plot, in its own units.
-const WIDTH: f64 = 1040.0;
+pub(super) const WIDTH: f64 = 1040.0;
 
 /// How a subject is drawn: the same everywhere on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +15,15 @@ pub(super) struct Look {
 }
 
 impl Look {
-    fn mark(self) -> String {
+    /// Returns the class of its marks.
+    pub(super) fn mark(self) -> String {
         format!("{}{}", if self.rootless { 'h' } else { 's' }, self.colour)
     }
 }
 
 /// A logarithmic axis from one pixel to another.
 #[derive(Clone, Copy, Debug)]
-struct LogAxis {
+pub(super) struct LogAxis {
     least: f64,
     most: f64,
     from: f64,
@@ -31,20 +32,21 @@ struct LogAxis {
 
 impl LogAxis {
     /// Returns an axis that has all values, a little wider than they are.
-    fn around(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> LogAxis {
+    pub(super) fn around(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> LogAxis {
         let positive = values.filter(|v| v.is_finite() && *v > 0.0);
         let least = positive.clone().fold(f64::INFINITY, f64::min).min(1e12);
         let most = positive.fold(0.0, f64::max).max(least);
         LogAxis { least: least / 1.15, most: most * 1.15, from, to }
     }
 
-    fn at(&self, value: f64) -> f64 {
+    /// Returns where a value is.
+    pub(super) fn at(&self, value: f64) -> f64 {
         let share = (value / self.least).ln() / (self.most / self.least).ln();
         self.from + share.clamp(0.0, 1.0) * (self.to - self.from)
     }
 
     /// Returns 1, 2, 5 of each decade, or fewer where that would be too many.
-    fn ticks(&self) -> Vec<f64> {
+    pub(super) fn ticks(&self) -> Vec<f64> {
         let decades = (self.most / self.least).log10();
         let steps: &[f64] = match decades {
             d if d > 4.0 => &[1.0],
@@ -252,14 +254,16 @@ fn labels(out: &mut String, all: &[Curve], y: &LogAxis, edge: f64) {
     }
 }
 
-fn open(height: f64, title: &str) -> String {
+/// Begins a plot.
+pub(super) fn open(height: f64, title: &str) -> String {
     format!(
         "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">",
         escaped(title)
     )
 }
 
-fn line(out: &mut String, class: &str, [x1, y1, x2, y2]: [f64; 4]) {
+/// Draws a line from one point to another.
+pub(super) fn line(out: &mut String, class: &str, [x1, y1, x2, y2]: [f64; 4]) {
     add(
         out,
         format_args!(
@@ -268,7 +272,8 @@ fn line(out: &mut String, class: &str, [x1, y1, x2, y2]: [f64; 4]) {
     );
 }
 
-fn text(out: &mut String, class: &str, anchor: &str, x: f64, y: f64, what: &str) {
+/// Writes text.
+pub(super) fn text(out: &mut String, class: &str, anchor: &str, x: f64, y: f64, what: &str) {
     add(
         out,
         format_args!(
@@ -278,7 +283,8 @@ fn text(out: &mut String, class: &str, anchor: &str, x: f64, y: f64, what: &str)
     );
 }
 
-fn add(out: &mut String, text: std::fmt::Arguments<'_>) {
+/// Adds anything.
+pub(super) fn add(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string can't fail.
     out.write_fmt(text).unwrap_or_default();
 }

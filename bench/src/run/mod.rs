@@ -21,12 +21,12 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::unistd::Uid;
 
-use crate::bed::protocol::{Job, Mode};
+use crate::bed::protocol::{Ids, Job, Mode};
 use crate::bed::scale::Scale;
 use crate::record::{Absent, Record, SubjectInfo};
 use crate::report::Log;
-use crate::subject::Subject;
 use crate::subject::find::Found;
+use crate::subject::{Family, Subject};
 use crate::suite::Block;
 use link::{Ended, turn};
 use stage::Stage;
@@ -138,7 +138,8 @@ impl Run {
         let blocks: Vec<_> =
             self.plan.blocks.iter().map(|b| format!("{}/{}", b.suite, b.name)).collect();
         for rootless in [false, true] {
-            let first = self.subjects.iter().find(|s| s.rootless == rootless).cloned();
+            let is = |s: &&Subject| self.identity(s).is_some() == rootless;
+            let first = self.subjects.iter().find(is).cloned();
             let Some(first) = first else { continue };
             match self.single(&first, Mode::Fixtures(blocks.clone()))? {
                 Ended::Done(_) => {}
@@ -175,8 +176,11 @@ impl Run {
         Ok(ended)
     }
 
+    /// Returns who works on a subject, if it isn't whoever runs this. Engines make namespaces for a
+    /// user themselves; what they leave can only be removed by root.
     fn identity(&self, subject: &Subject) -> Option<Identity> {
-        if subject.rootless { self.plan.user } else { None }
+        let by_worker = subject.rootless && subject.kind.family() != Family::Engine;
+        if by_worker { self.plan.user } else { None }
     }
 
     fn job(&self, subject: &Subject, block: Option<&Block>, mode: Mode) -> io::Result<Job> {
@@ -188,6 +192,15 @@ impl Run {
             scale: self.plan.scale.clone(),
             home: self.stage.home(self.identity(subject))?,
             seed: self.plan.seed,
+            user: self
+                .plan
+                .user
+                .filter(|_| {
+                    subject.rootless
+                        && self.identity(subject).is_none()
+                        && Uid::effective().is_root()
+                })
+                .map(|who| Ids { uid: who.uid.as_raw(), gid: who.gid.as_raw() }),
         })
     }
 }

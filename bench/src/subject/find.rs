@@ -65,8 +65,14 @@ impl Search<'_> {
         for name in ["raw", "lxcfs", "procfs-shim"] {
             found.push(self.named(name));
         }
-        for name in ["unshare", "bwrap", "runc", "crun", "podman", "runner"] {
+        for name in ["unshare", "bwrap", "runc", "crun", "podman", "buildah", "runner"] {
             found.push(self.named(name));
+        }
+        for driver in ["overlay", "vfs", "fuse-overlayfs", "unionfs"] {
+            found.push(self.named(&format!("podman+{driver}")));
+            if self.is_root {
+                found.push(self.named(&format!("podman+{driver}@user")));
+            }
         }
         found
     }
@@ -124,13 +130,23 @@ impl Search<'_> {
         Ok(subject)
     }
 
-    fn base(&self, name: &str) -> Result<Subject, String> {
-        let kernel = |kind| Ok(new(kind, PathBuf::new(), kernel_release()?));
-        let installed = |kind, program: &str| {
-            let path = in_path(program).ok_or_else(|| format!("{program} is not installed"))?;
-            let version = version_of(&path)?;
-            Ok(new(kind, path, version))
+    /// Returns podman on one of its drivers.
+    fn engine(&self, driver: &str) -> Result<Subject, String> {
+        let podman = installed(Kind::Podman, "podman")?.version;
+        let (kind, below) = match driver {
+            "overlay" => (Kind::PodmanOverlay, self.base("overlay")?),
+            "vfs" => (Kind::PodmanVfs, self.base("bare")?),
+            program => (Kind::PodmanProgram, self.base(program)?),
         };
+        let version = format!("{podman}, {}", below.version);
+        Ok(Subject { kind, version, ..below })
+    }
+
+    fn base(&self, name: &str) -> Result<Subject, String> {
+        if let Some(driver) = name.strip_prefix("podman+") {
+            return self.engine(driver);
+        }
+        let kernel = |kind| Ok(new(kind, PathBuf::new(), kernel_release()?));
         let ours = |kind, program: &str, chosen: &Option<PathBuf>| {
             let path = self.our_program(program, chosen)?;
             let version = version_of(&path)?;
@@ -150,6 +166,7 @@ impl Search<'_> {
             "runc" => installed(Kind::Runc, name),
             "crun" => installed(Kind::Crun, name),
             "podman" => installed(Kind::Podman, name),
+            "buildah" => installed(Kind::Buildah, name),
             "unionfs" => ours(Kind::FuseOverlay, name, &self.ours.unionfs),
             "procfs-shim" => ours(Kind::ProcfsShim, name, &self.ours.procfs_shim),
             "runner" => ours(Kind::Runner, name, &self.ours.runner),
@@ -212,6 +229,13 @@ impl Search<'_> {
 fn new(kind: Kind, program: PathBuf, version: String) -> Subject {
     let (name, options, only) = (String::new(), String::new(), Vec::new());
     Subject { name, kind, program, options, rootless: false, version, only }
+}
+
+/// Returns a subject whose program is in PATH.
+fn installed(kind: Kind, program: &str) -> Result<Subject, String> {
+    let path = in_path(program).ok_or_else(|| format!("{program} is not installed"))?;
+    let version = version_of(&path)?;
+    Ok(new(kind, path, version))
 }
 
 fn absent(name: &str, why: String) -> Absent {

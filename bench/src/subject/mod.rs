@@ -16,6 +16,8 @@ pub(crate) enum Family {
     Shim,
     /// Programs that start containers.
     Container,
+    /// podman, by what serves the roots of its containers.
+    Engine,
 }
 
 impl Family {
@@ -25,15 +27,27 @@ impl Family {
             Family::FileSystem => "file system",
             Family::Shim => "shim",
             Family::Container => "container",
+            Family::Engine => "engine",
         }
     }
 
-    /// Returns the subjects that others are compared to: the peer and the floor.
-    pub(crate) fn bases(self) -> [&'static str; 2] {
+    /// Returns the subjects that others are compared to, the first of them that does the same work.
+    fn peers(self) -> &'static [&'static str] {
         match self {
-            Family::FileSystem => ["overlay", "bare"],
-            Family::Shim => ["lxcfs", "raw"],
-            Family::Container => ["runc", "unshare"],
+            Family::FileSystem => &["overlay", "fuse-overlayfs"],
+            Family::Shim => &["lxcfs"],
+            Family::Container => &["runc", "podman"],
+            Family::Engine => &["podman+fuse-overlayfs"],
+        }
+    }
+
+    /// Returns the subject that nothing can be faster than.
+    fn floor(self) -> &'static str {
+        match self {
+            Family::FileSystem => "bare",
+            Family::Shim => "raw",
+            Family::Container => "unshare",
+            Family::Engine => "podman+overlay",
         }
     }
 }
@@ -69,6 +83,14 @@ pub(crate) enum Kind {
     Crun,
     /// podman.
     Podman,
+    /// buildah, which starts none, but commits them.
+    Buildah,
+    /// podman on the kernel's overlayfs.
+    PodmanOverlay,
+    /// podman on copies.
+    PodmanVfs,
+    /// podman on a mount program.
+    PodmanProgram,
     /// Ours.
     Runner,
 }
@@ -84,6 +106,7 @@ impl Kind {
             | Kind::UnionfsFuse
             | Kind::Mergerfs => Family::FileSystem,
             Kind::RawProc | Kind::Lxcfs | Kind::ProcfsShim => Family::Shim,
+            Kind::PodmanOverlay | Kind::PodmanVfs | Kind::PodmanProgram => Family::Engine,
             _ => Family::Container,
         }
     }
@@ -120,6 +143,12 @@ impl Subject {
     /// Returns how it is mounted or started, in short.
     pub(crate) fn how(&self) -> String {
         let who = if self.rootless { ", in a user namespace" } else { "" };
+        match self.kind {
+            Kind::PodmanOverlay => return format!("podman on the kernel's overlay{who}"),
+            Kind::PodmanVfs => return format!("podman on vfs{who}"),
+            Kind::PodmanProgram => return format!("podman on {}{who}", self.program.display()),
+            _ => {}
+        }
         let options = match self.options.as_str() {
             "" => String::new(),
             options => format!(" -o {options}"),
@@ -131,11 +160,19 @@ impl Subject {
     }
 }
 
-/// Returns the names of the peer and the floor for the subject called `name`.
-pub(crate) fn bases_of(family: Family, name: &str, present: impl Fn(&str) -> bool) -> [String; 2] {
-    family.bases().map(|base| {
+/// Returns the names of the peer and the floor for the subject called `name`. `has` says whether a
+/// subject does the same work, `succeeds` whether it has a value.
+pub(crate) fn bases_of(
+    family: Family,
+    name: &str,
+    has: impl Fn(&str) -> bool,
+    succeeds: impl Fn(&str) -> bool,
+) -> [String; 2] {
+    let peers = family.peers();
+    let peer = peers.iter().find(|peer| has(peer) || has(&format!("{peer}@user")));
+    [peer.unwrap_or(&peers[0]), family.floor()].map(|base| {
         let same = format!("{base}@user");
-        match name.ends_with("@user") && present(&same) {
+        match name.ends_with("@user") && succeeds(&same) {
             true => same,
             false => base.to_owned(),
         }

@@ -27,7 +27,7 @@ impl Containers {
     /// Returns none; `name` is that of their cgroups.
     pub(super) fn new(name: &str) -> io::Result<Containers> {
         let mut cgroups = Vec::new();
-        for root in hierarchies() {
+        for root in hierarchies(&LIMITS) {
             let path = root.join(name);
             fs::create_dir_all(&path)?;
             cgroups.push(path);
@@ -126,12 +126,17 @@ impl Drop for Containers {
     }
 }
 
-/// Returns where cgroups can be made: of version 1 those that the shims look at, and version 2.
-fn hierarchies() -> Vec<PathBuf> {
+/// Controllers that the shims look at.
+const LIMITS: [&str; 4] = ["memory", "cpu", "cpuacct", "blkio"];
+
+/// Returns where cgroups can be made: version 2, and of version 1 those with one of the controllers; all
+/// where none is named.
+fn hierarchies(controllers: &[&str]) -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let wanted = |kind: &str, options: &str| match kind {
         "cgroup2" => true,
-        "cgroup" => options.split(',').any(|o| ["memory", "cpu", "cpuacct", "blkio"].contains(&o)),
+        "cgroup" if controllers.is_empty() => true,
+        "cgroup" => options.split(',').any(|o| controllers.contains(&o)),
         _ => false,
     };
     let mounts = text.lines().filter_map(|line| {
@@ -149,7 +154,7 @@ fn hierarchies() -> Vec<PathBuf> {
 
 /// Removes the cgroups of this name that a worker has left, killed or not.
 pub(crate) fn remove_left(name: &str) {
-    for root in hierarchies() {
+    for root in hierarchies(&[]) {
         let path = root.join(name);
         if path.exists() {
             remove(&path);
@@ -159,18 +164,15 @@ pub(crate) fn remove_left(name: &str) {
 
 fn remove(root: &Path) {
     let inside = fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path());
-    let mut all: Vec<_> = inside.filter(|p| p.is_dir()).collect();
-    all.push(root.to_path_buf());
-    for path in all {
-        let start = Instant::now();
-        // A cgroup stays busy until the last of its processes is reaped.
-        while let Err(e) = fs::remove_dir(&path) {
-            if start.elapsed() > Duration::from_secs(5) {
-                eprintln!("bench: remove {}: {e}", path.display());
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(2));
+    inside.filter(|p| p.is_dir()).for_each(|path| remove(&path));
+    let start = Instant::now();
+    // A cgroup stays busy until the last of its processes is reaped.
+    while let Err(e) = fs::remove_dir(root) {
+        if start.elapsed() > Duration::from_secs(5) {
+            eprintln!("bench: remove {}: {e}", root.display());
+            break;
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     suite: "copyup",
     name: "against size",
     family: Family::FileSystem,
+    kinds: &[],
     fixtures: &[Fixture::Sizes],
     counted: false,
     needs: &[],

@@ -13,6 +13,7 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     suite: "dirsize",
     name: "against entries",
     family: Family::FileSystem,
+    kinds: &[],
     fixtures: &[Fixture::Directories],
     counted: false,
     needs: &[],

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
-use super::{install, tree};
+use super::{engines, install, podman, tree};
 use crate::bed::protocol::Job;
 
 /// What can be made.
@@ -37,6 +37,10 @@ pub(crate) enum Fixture {
     Wheel,
     /// A package of npm.
     Npm,
+    /// Images for containers whose changes are committed.
+    Images,
+    /// A base image, and a context to build from.
+    Context,
     /// The root directory of a container that has one static program.
     Rootfs,
 }
@@ -97,6 +101,12 @@ fn one(job: &Job, base: &Path, fixture: Fixture) -> io::Result<()> {
         Fixture::Debian => install::make_deb(&base.join("debian"), scale.packaged),
         Fixture::Wheel => install::make_wheel(&base.join("wheel"), scale.packaged),
         Fixture::Npm => install::make_npm(&base.join("npm"), scale.packaged),
+        Fixture::Images => {
+            let dir = base.join("images");
+            fs::create_dir(&dir)?;
+            scale.images.iter().try_for_each(|files| podman::make_image(&dir, *files))
+        }
+        Fixture::Context => engines::make_context(&base.join("context"), scale.context),
         Fixture::Rootfs => rootfs(&base.join("rootfs")),
         Fixture::Sources => sources(&base.join("sources/src"), scale.sources),
     }

@@ -22,6 +22,7 @@ const fn block(name: &'static str, run: fn(&mut Bed<'_>) -> io::Result<()>) -> B
         suite: "install",
         name,
         family: Family::FileSystem,
+        kinds: &[],
         fixtures: &[],
         counted: true,
         needs: &[],

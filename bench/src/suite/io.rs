@@ -24,6 +24,7 @@ const fn block(name: &'static str, run: fn(&mut Bed<'_>) -> io::Result<()>) -> B
         suite: "io",
         name,
         family: Family::FileSystem,
+        kinds: &[],
         fixtures,
         counted: true,
         needs: &[],

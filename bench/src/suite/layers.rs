@@ -14,6 +14,7 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     suite: "layers",
     name: "against their number",
     family: Family::FileSystem,
+    kinds: &[],
     fixtures: &[Fixture::Layers],
     counted: false,
     needs: &[],

@@ -14,6 +14,7 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     suite: "memory",
     name: "known inodes",
     family: Family::FileSystem,
+    kinds: &[],
     fixtures: &[Fixture::Known],
     counted: false,
     needs: &[],

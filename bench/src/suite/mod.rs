@@ -1,14 +1,17 @@
 //! The work that is measured: suites of blocks of cases.
 
+mod commit;
 pub(crate) mod containers;
 mod copyup;
 mod dirsize;
+mod engines;
 mod install;
 mod io;
 mod layers;
 mod memory;
 mod ops;
 mod pause;
+mod podman;
 mod shim;
 mod start;
 mod threads;
@@ -20,7 +23,7 @@ pub(crate) mod tree;
 use std::io::Result;
 
 use crate::bed::{Bed, Use};
-use crate::subject::{Family, Subject};
+use crate::subject::{Family, Kind, Subject};
 
 /// A piece of work that is done on one mount of one subject, without another's in between.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct Block {
     pub(crate) name: &'static str,
     /// What it can be done on.
     pub(crate) family: Family,
+    /// On which of them; on all, where this is empty.
+    pub(crate) kinds: &'static [Kind],
     /// Files that it starts from.
     pub(crate) fixtures: &'static [fixture::Fixture],
     /// Whether its messages and system calls are counted.
@@ -56,12 +61,13 @@ impl Block {
     pub(crate) fn suits(&self, subject: &Subject) -> bool {
         let only = &subject.only;
         self.family == subject.kind.family()
+            && (self.kinds.is_empty() || self.kinds.contains(&subject.kind))
             && (only.is_empty() || only.iter().any(|name| self.is_called(name)))
     }
 }
 
 /// Suites with what they are about, in the order of reports.
-pub(crate) const SUITES: [(&str, &str); 12] = [
+pub(crate) const SUITES: [(&str, &str); 14] = [
     ("ops", "single operations, cold and warm"),
     ("io", "sequential and random reads and writes, fsync, mmap"),
     (
@@ -77,6 +83,8 @@ pub(crate) const SUITES: [(&str, &str); 12] = [
     ("pause", "how long nothing is answered when the process that serves is killed"),
     ("shim", "files of /proc, read by containers"),
     ("start", "containers that start, do nothing and end"),
+    ("commit", "an image of what a container changed, against the size of its image"),
+    ("engines", "podman's slow moments, by what serves the roots of its containers"),
 ];
 
 /// Returns all blocks.
@@ -94,6 +102,8 @@ pub(crate) fn all() -> Vec<Block> {
         pause::BLOCKS,
         shim::BLOCKS,
         start::BLOCKS,
+        commit::BLOCKS,
+        engines::BLOCKS,
     ]
     .concat()
 }
@@ -108,7 +118,7 @@ pub(crate) fn probe(bed: &mut Bed<'_>) -> Result<()> {
     match bed.job.subject.kind.family() {
         Family::FileSystem => {}
         Family::Shim => return bed.mount_shim().map(drop),
-        Family::Container => return Ok(()),
+        Family::Container | Family::Engine => return Ok(()),
     }
     let lower = bed.fixture("probe");
     std::fs::create_dir_all(&lower)?;

@@ -27,6 +27,7 @@ const fn block(name: &'static str, run: fn(&mut Bed<'_>) -> io::Result<()>) -> B
         suite: "ops",
         name,
         family: Family::FileSystem,
+        kinds: &[],
         fixtures,
         counted: true,
         needs: &[],

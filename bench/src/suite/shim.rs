@@ -1,7 +1,6 @@
 //! Files of /proc as containers read them.
 
 use std::io;
-use std::path::Path;
 
 use super::Block;
 use super::containers::Containers;
@@ -12,6 +11,7 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     suite: "shim",
     name: "reads",
     family: Family::Shim,
+    kinds: &[],
     fixtures: &[],
     counted: false,
     needs: &[],
@@ -21,19 +21,13 @@ pub(super) const BLOCKS: &[Block] = &[Block {
 
 const AXIS: &str = "containers";
 const FILES: [&str; 5] = ["meminfo", "cpuinfo", "stat", "uptime", "loadavg"];
-/// Returns the name of the cgroups of the run that works in `home`.
-fn cgroups(home: &Path) -> String {
-    let stage = home.parent().and_then(Path::file_name).unwrap_or_default();
-    stage.to_string_lossy().into_owned()
-}
-
 fn run(bed: &mut Bed<'_>) -> io::Result<()> {
     let proc = match bed.job.subject.kind {
         Kind::RawProc => "/proc".into(),
         _ => bed.mount_shim()?.join("proc"),
     };
     let reads = bed.job.scale.reads;
-    let mut containers = Containers::new(&cgroups(&bed.job.home))?;
+    let mut containers = Containers::new(&bed.job.stage_name())?;
     for count in bed.job.scale.containers.clone() {
         containers.grow(count)?;
         let x = f64::from(count);

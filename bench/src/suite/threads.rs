@@ -14,6 +14,7 @@ pub(super) const BLOCKS: &[Block] = &[Block {
     suite: "threads",
     name: "against their number",
     family: Family::FileSystem,
+    kinds: &[],
     fixtures: &[Fixture::Flat],
     counted: false,
     needs: &[],

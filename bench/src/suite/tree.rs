@@ -119,10 +119,15 @@ pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
     if out.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&out.stderr);
-    let first = said.lines().next().unwrap_or("").to_owned();
     let program = command.get_program().to_string_lossy().into_owned();
-    Err(io::Error::other(format!("{program}: {}: {first}", out.status)))
+    Err(io::Error::other(format!("{program}: {}: {}", out.status, reason(&out.stderr))))
+}
+
+/// Returns the line of what a program said that tells most: one about an error, else the first.
+fn reason(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let error = said.lines().find(|line| line.to_lowercase().contains("error"));
+    error.or_else(|| said.lines().next()).unwrap_or("").to_owned()
 }
 
 /// Runs a command without input and returns what it says.
@@ -133,9 +138,7 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Vec<u8>> {
     if out.status.success() {
         return Ok(out.stdout);
     }
-    let said = String::from_utf8_lossy(&out.stderr);
-    let first = said.lines().next().unwrap_or("").to_owned();
-    Err(io::Error::other(format!("{program}: {}: {first}", out.status)))
+    Err(io::Error::other(format!("{program}: {}: {}", out.status, reason(&out.stderr))))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ const fn block(name: &'static str, run: fn(&mut Bed<'_>) -> io::Result<()>) -> B
         suite: "work",
         name,
         family: Family::FileSystem,
+        kinds: &[],
         fixtures,
         counted: true,
         needs: &[],

@@ -48,7 +48,7 @@ fn work(link: &mut Link) -> io::Result<()> {
         Mode::Fixtures(blocks) => suite::fixture::make(&job, blocks)?,
         Mode::Probe => suite::probe(&mut Bed::new(&job, link))?,
         Mode::Time | Mode::Count | Mode::Watch => {
-            namespace::protect(&job.home.join("fixture"))?;
+            namespace::protect(&job)?;
             let block = suite::find(&job.suite, &job.block)
                 .ok_or_else(|| io::Error::other(format!("no block {}/{}", job.suite, job.block)))?;
             let mut bed = Bed::new(&job, link);

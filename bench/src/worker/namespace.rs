@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
@@ -11,6 +10,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Uid, User};
 
 use crate::bed::protocol::{Job, Link, Said};
+use crate::subject::Family;
 
 /// Enters new namespaces, in which nothing that is mounted is seen outside.
 ///
@@ -18,7 +18,12 @@ use crate::bed::protocol::{Job, Link, Said};
 /// The process has one thread.
 pub(crate) fn enter(job: &Job, link: &mut Link) -> io::Result<()> {
     let failed = |what: &str, e: nix::Error| io::Error::other(format!("{what}: {}", e.desc()));
-    if job.subject.rootless {
+    let is_engine = job.subject.kind.family() == Family::Engine;
+    if is_engine && !Uid::effective().is_root() {
+        // An engine enters namespaces itself, and another one around them would change what it does.
+        return Ok(());
+    }
+    if job.subject.rootless && !is_engine {
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
             .map_err(|e| failed("no user namespace for this user", e))?;
         link.ask(&Said::Unshared)?;
@@ -30,9 +35,13 @@ pub(crate) fn enter(job: &Job, link: &mut Link) -> io::Result<()> {
     mount(none, "/", none, private, none).map_err(|e| failed("make mounts private", e))
 }
 
-/// Makes a directory read-only for this worker: what a subject does to its lower layers (mergerfs
+/// Makes the fixtures read-only for this worker: what a subject does to its lower layers (mergerfs
 /// opens files of a read-only branch for writing) must not change what others start from.
-pub(crate) fn protect(dir: &Path) -> io::Result<()> {
+pub(crate) fn protect(job: &Job) -> io::Result<()> {
+    if job.subject.kind.family() == Family::Engine {
+        return Ok(());
+    }
+    let dir = &job.home.join("fixture");
     let none = None::<&str>;
     mount(Some(dir), dir, none, MsFlags::MS_BIND, none)?;
     let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
