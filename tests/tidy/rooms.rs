@@ -116,7 +116,8 @@ fn only_transport_speaks_fuse() {
             broken.push(place(&source, at, "names `fuser`"));
         }
         // `Counts` goes from the session to what SIGUSR1 prints.
-        let may = may || source.package() == "wire" || source.path.ends_with("unionfs/src/start.rs");
+        let may =
+            may || source.package() == "wire" || source.path.ends_with("unionfs/src/start.rs");
         if !may && let Some(at) = source.code.find("wire::") {
             broken.push(place(&source, at, "names `wire`"));
         }

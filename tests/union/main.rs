@@ -28,6 +28,7 @@ mod rootless;
 mod sqlite;
 mod subjects;
 mod tracer;
+mod unionctl;
 mod unlinked;
 mod whiteout;
 mod xattr;

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::printed::Printed;
 use super::{
     Change, Finding, Form, OfflineError, Repair, Result, Stack, Wanted, Whiteouts, changes,
-    convert, export, fsck,
+    convert, export, fsck, output,
 };
 use crate::layer::marks::Prefix;
 
@@ -24,6 +25,8 @@ pub struct Cli {
 }
 
 const AFTER: &str = "\
+In lists a path has \\ooo for control characters, backslashes and what is no UTF-8: one line each.
+
 Exit codes: 0 all is well, 1 it failed, 2 wrong usage, 3 fsck found something that it did not mend.";
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +59,7 @@ struct Layers {
 struct DiffArgs {
     #[command(flatten)]
     layers: Layers,
-    /// Print a JSON list of objects with `path` and `kind`
+    /// Print a JSON list of objects with `path` and `kind`, and `path_hex` where that is no UTF-8
     #[arg(long)]
     json: bool,
 }
@@ -80,18 +83,20 @@ struct FsckArgs {
     /// The upper's work directory
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
-    /// Mend what can be mended without loss (needs --work)
-    #[arg(long)]
+    /// Mend what can be mended without loss (needs --work, whose lock keeps mounts away)
+    #[arg(long, requires = "work")]
     repair: bool,
-    /// Print a JSON list
+    /// Print a JSON list of objects with `kind`, `path`, `detail` and `mended`
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("wanted").required(true).multiple(true).args(["whiteouts", "marks"])))]
 struct ConvertArgs {
     /// What deletions become
-    #[arg(long, value_enum, value_name = "FORM", required_unless_present = "marks")]
+    #[arg(long, value_enum, value_name = "FORM")]
     whiteouts: Option<WhiteoutForm>,
     /// Where marks go
     #[arg(long, value_enum, value_name = "NAMESPACE")]
@@ -144,6 +149,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             };
         }
     };
+    // Each directory that is being walked is open.
+    if let Err(e) = sys::process::raise_nofile_limit() {
+        log::debug!("the limit of open files stays: {}", e.desc());
+    }
     let outcome = match cli.command {
         Command::Diff(args) => diff(&args),
         Command::Export(args) => export_to(&args),
@@ -153,7 +162,11 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         // Nobody reads on, as behind a pipe to `head`.
-        Err(OfflineError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(OfflineError::Output(e) | OfflineError::File(_, e))
+            if e.kind() == io::ErrorKind::BrokenPipe =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(e) => {
             eprintln!("unionctl: {e}");
             ExitCode::FAILURE
@@ -175,19 +188,31 @@ fn diff(args: &DiffArgs) -> Result<ExitCode> {
         writeln!(out)?;
     } else {
         for change in &all {
-            write!(out, "{} ", change.kind.letter())?;
-            out.write_all(change.path.as_os_str().as_bytes())?;
-            writeln!(out)?;
+            writeln!(out, "{} {}", change.kind.letter(), Printed(&change.path))?;
         }
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a change as JSON; bytes that are no UTF-8 are replaced.
 fn json(change: &Change) -> serde_json::Value {
     let kind = change.kind.letter().to_string();
-    serde_json::json!({"path": change.path.to_string_lossy(), "kind": kind})
+    with_bytes(
+        serde_json::json!({"path": change.path.to_string_lossy(), "kind": kind}),
+        &change.path,
+    )
+}
+
+/// Adds the bytes of a path that is no UTF-8, which JSON can't have, in hexadecimal digits.
+fn with_bytes(mut object: serde_json::Value, path: &Path) -> serde_json::Value {
+    if path.to_str().is_none()
+        && let Some(fields) = object.as_object_mut()
+    {
+        let hex =
+            path.as_os_str().as_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        fields.insert("path_hex".into(), hex.into());
+    }
+    object
 }
 
 fn export_to(args: &ExportArgs) -> Result<ExitCode> {
@@ -197,12 +222,12 @@ fn export_to(args: &ExportArgs) -> Result<ExitCode> {
     };
     let stack = stack(&args.layers)?;
     let done = match &args.output {
-        Some(path) => to_file(&stack, whiteouts, path)?,
+        Some(path) => output::write(path, |out| export(&stack, whiteouts, out))?,
         None if io::stdout().is_terminal() => {
             let what = "an archive is not for a terminal: send it to a file, or use --output";
             return Err(OfflineError::Words(what.into()));
         }
-        None => export(&stack, whiteouts, BufWriter::with_capacity(1 << 17, io::stdout().lock()))?,
+        None => export(&stack, whiteouts, BufWriter::with_capacity(output::BUFFER, io::stdout()))?,
     };
     if done.sockets > 0 {
         eprintln!(
@@ -230,7 +255,8 @@ fn check(args: &FsckArgs) -> Result<ExitCode> {
     } else {
         for f in &found {
             let mended = if f.mended { " (mended)" } else { "" };
-            writeln!(out, "{} {}: {}{mended}", f.kind.name(), f.path.display(), f.detail)?;
+            let (kind, detail) = (f.kind.name(), Printed(Path::new(&f.detail)));
+            writeln!(out, "{kind} {}: {detail}{mended}", Printed(&f.path))?;
         }
     }
     out.flush()?;
@@ -240,7 +266,10 @@ fn check(args: &FsckArgs) -> Result<ExitCode> {
 
 fn finding(f: &Finding) -> serde_json::Value {
     let path = f.path.to_string_lossy();
-    serde_json::json!({"kind": f.kind.name(), "path": path, "detail": f.detail, "mended": f.mended})
+    let kind = f.kind.name();
+    let all =
+        serde_json::json!({"kind": kind, "path": path, "detail": f.detail, "mended": f.mended});
+    with_bytes(all, &f.path)
 }
 
 fn change(args: &ConvertArgs) -> Result<ExitCode> {
@@ -263,27 +292,6 @@ fn change(args: &ConvertArgs) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a file that has its name only when it is complete.
-fn to_file(stack: &Stack, whiteouts: Whiteouts, path: &Path) -> Result<super::Exported> {
-    let mut part = path.as_os_str().to_os_string();
-    part.push(format!(".{}.part", std::process::id()));
-    let write = || -> Result<super::Exported> {
-        let file = std::fs::File::create_new(&part)?;
-        let mut out = BufWriter::with_capacity(1 << 17, file);
-        let done = export(stack, whiteouts, &mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&part, path)?;
-        Ok(done)
-    };
-    let outcome = write();
-    if outcome.is_err() {
-        match std::fs::remove_file(&part) {
-            Ok(()) | Err(_) => {}
-        }
-    }
-    outcome
 }
 
 /// Takes a list of directories apart at colons that no backslash protects.

@@ -56,37 +56,53 @@ pub struct Converted {
 /// It is mounted, or can't be written to.
 pub fn convert(layer: &Path, work: Option<&Path>, wanted: Wanted) -> Result<Converted> {
     let _unmounted = lock::ensure(layer, work)?;
-    let opened = LowerLayer::open(layer).map_err(|e| OfflineError::At("open", layer.into(), e))?;
-    let mut convert = Convert { wanted, done: Converted::default() };
-    convert.directory(opened.root(), &[])?;
-    Ok(convert.done)
+    let opened =
+        LowerLayer::open(layer).map_err(|e| OfflineError::At("open layer", layer.into(), e))?;
+    super::deep::run(|| {
+        let mut convert = Convert { layer, wanted, done: Converted::default() };
+        convert.directory(opened.root(), &[])?;
+        Ok(convert.done)
+    })
 }
 
-struct Convert {
+struct Convert<'a> {
+    layer: &'a Path,
     wanted: Wanted,
     done: Converted,
 }
 
-impl Convert {
+impl Convert<'_> {
+    /// Returns what makes an error of a step on a path of the layer.
+    fn failed(
+        &self,
+        step: &'static str,
+        path: &[u8],
+    ) -> impl FnOnce(Errno) -> OfflineError + use<> {
+        let path = self.layer.join(OsStr::from_bytes(path));
+        move |e| OfflineError::At(step, path, e)
+    }
+
     fn directory(&mut self, dir: &Arc<OwnedFd>, path: &[u8]) -> Result<()> {
-        let fail = |step| OfflineError::at(step, path);
+        super::deep::check(path)?;
+        let layer = self.layer;
+        let fail = |step| move |e| OfflineError::At(step, layer.join(OsStr::from_bytes(path)), e);
         let before = sys::stat::stat_fd(dir).map_err(fail("look at"))?;
         let own = Marks::read(xattr::of(dir)).map_err(fail("read the marks of"))?;
         let raw = raw::read(dir, &own, None).map_err(fail("read"))?;
         for (name, raw) in &raw.entries {
             let below = join(path, name);
             if name.as_bytes().starts_with(PART.as_bytes()) {
-                sys::name::unlink(dir, name).map_err(OfflineError::at("remove", &below))?;
+                sys::name::unlink(dir, name).map_err(self.failed("remove", &below))?;
                 continue;
             }
             if let Some((stat, _)) = &raw.object {
                 if stat.is_dir() {
                     let inner =
-                        Arc::new(raw::enter(dir, name).map_err(OfflineError::at("open", &below))?);
+                        Arc::new(raw::enter(dir, name).map_err(self.failed("open", &below))?);
                     self.directory(&inner, &below)?;
                 } else {
                     self.marks(xattr::Target::At(dir.as_fd(), name))
-                        .map_err(OfflineError::at("convert", &below))?;
+                        .map_err(self.failed("convert", &below))?;
                 }
             }
         }

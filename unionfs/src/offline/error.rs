@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use sys::Errno;
 
+use super::printed::Printed;
 use crate::error::StartError;
 
 /// Result of work on layers that nobody has mounted.
@@ -20,18 +21,20 @@ pub enum OfflineError {
     Layers(StartError),
     /// What is written to doesn't take it.
     Output(io::Error),
+    /// The same of a file.
+    File(PathBuf, io::Error),
     /// Something else, in words.
     Words(String),
 }
 
 impl OfflineError {
-    /// Returns what makes an error of a step on a path.
+    /// Returns what makes an error of a step on a path of the union.
     pub(super) fn at(
         step: &'static str,
         path: &[u8],
     ) -> impl FnOnce(Errno) -> OfflineError + use<> {
         use std::os::unix::ffi::OsStrExt;
-        let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(&[b"/", path].concat()));
         move |e| OfflineError::At(step, path, e)
     }
 }
@@ -40,10 +43,11 @@ impl fmt::Display for OfflineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OfflineError::At(step, path, e) => {
-                write!(f, "{step} {}: {}", path.display(), e.desc().to_lowercase())
+                write!(f, "{step} {}: {}", Printed(path), e.desc().to_lowercase())
             }
             OfflineError::Layers(e) => e.fmt(f),
-            OfflineError::Output(e) => write!(f, "write: {e}"),
+            OfflineError::Output(e) => write!(f, "write to standard output: {e}"),
+            OfflineError::File(path, e) => write!(f, "write {}: {e}", Printed(path)),
             OfflineError::Words(what) => f.write_str(what),
         }
     }

@@ -42,7 +42,7 @@ pub struct Exported {
 }
 
 /// Writes what an upper changed. Equal content gives equal bytes.
-pub fn export(stack: &Stack, whiteouts: Whiteouts, to: impl Write) -> Result<Exported> {
+pub fn export(stack: &Stack, whiteouts: Whiteouts, to: impl Write + Send) -> Result<Exported> {
     let mut export = Export {
         writer: Writer::new(to),
         whiteouts,

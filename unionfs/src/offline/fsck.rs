@@ -104,7 +104,11 @@ pub fn fsck(layers: &Layers<'_>, repair: Repair) -> Result<Vec<Finding>> {
         return Err(OfflineError::Words(what.into()));
     }
     let _unmounted = lock::ensure(layers.upper, layers.work)?;
-    let fail = |e| OfflineError::At("open", layers.upper.into(), e);
+    super::deep::run(|| walk(layers, repair))
+}
+
+fn walk(layers: &Layers<'_>, repair: Repair) -> Result<Vec<Finding>> {
+    let fail = |e| OfflineError::At("open upper", layers.upper.into(), e);
     let upper = LowerLayer::open(layers.upper).map_err(fail)?;
     let below = View::open(layers.lowers.iter().map(PathBuf::as_path))?;
     let merged = View::open(
@@ -186,6 +190,7 @@ impl Check {
     }
 
     fn directory(&mut self, dir: &Dir, own: &Marks) -> Result<()> {
+        super::deep::check(&dir.path)?;
         let fail = |step| OfflineError::at(step, &dir.path);
         let raw = raw::read(&dir.fd, own, None).map_err(fail("read"))?;
         let opaque = dir.opaque || raw.opaque_file;

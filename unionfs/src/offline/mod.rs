@@ -8,11 +8,14 @@
 mod changes;
 pub mod cli;
 mod convert;
+mod deep;
 mod error;
 mod export;
 mod fsck;
 mod links;
 mod lock;
+mod output;
+mod printed;
 mod raw;
 mod tar;
 mod view;

@@ -37,7 +37,7 @@ impl View {
     pub(super) fn open<'a>(
         paths: impl IntoIterator<Item = &'a Path>,
     ) -> std::result::Result<View, StartError> {
-        let open = |p| LowerLayer::open(p).map_err(|e| StartError::path("layer", p, e));
+        let open = |p| LowerLayer::open(p).map_err(|e| StartError::path("lower layer", p, e));
         let lowers = paths.into_iter().map(open).collect::<std::result::Result<Vec<_>, _>>()?;
         let merging = lowers.len();
         let core =

@@ -91,10 +91,12 @@ impl Stack {
     }
 
     /// Tells a visitor of everything.
-    pub(super) fn walk(&self, visitor: &mut impl Visitor) -> Result<()> {
-        let mut tracking = Tracking::new(visitor);
-        self.walk_upper(&mut tracking)?;
-        tracking.finish(self)
+    pub(super) fn walk(&self, visitor: &mut (impl Visitor + Send)) -> Result<()> {
+        super::deep::run(|| {
+            let mut tracking = Tracking::new(visitor);
+            self.walk_upper(&mut tracking)?;
+            tracking.finish(self)
+        })
     }
 
     fn walk_upper(&self, visitor: &mut impl Visitor) -> Result<()> {
@@ -135,6 +137,7 @@ impl Stack {
     }
 
     fn directory(&self, dir: Dir, visitor: &mut impl Visitor) -> Result<()> {
+        super::deep::check(&dir.path)?;
         if dir.opaque {
             self.hidden(&dir, visitor)?;
         }
@@ -229,6 +232,7 @@ impl Stack {
 
     /// Everything of a renamed directory, which is in the layers below at its old place.
     fn moved(&self, above: &[u8], dir: Moved, visitor: &mut impl Visitor) -> Result<()> {
+        super::deep::check(above)?;
         let fail = |step, path: &[u8]| OfflineError::at(step, path);
         let names = self.merged.names(&dir.merged).map_err(fail("list", above))?;
         if let Some(below) = &dir.below {
