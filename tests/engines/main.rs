@@ -8,5 +8,6 @@
 mod archive;
 mod buildah;
 mod calls;
+mod layers;
 mod machine;
 mod podman;
