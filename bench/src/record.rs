@@ -165,6 +165,9 @@ pub(crate) struct Row {
     /// System calls of the daemon, where a worker counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) syscalls: Option<BTreeMap<String, u64>>,
+    /// Messages that the daemon says it got, where a worker asked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) messages: Option<BTreeMap<String, u64>>,
 }
 
 /// Exact counts of one case.

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
-use support::privilege::root;
+use support::privilege::{Missing, Unprivileged, installed, root};
 use support::requests::{Counter, Messages};
 use support::{Scratch, Subject, Union, require};
 
@@ -36,6 +37,49 @@ fn counts_are_those_of_a_count_by_hand_for_five_operations() {
     let created = costs.iter().find(|c| c["case"] == "create-write-close").expect("counts");
     let syscalls = created["syscalls"].as_object().expect("system calls by name");
     assert!(syscalls.contains_key("openat"), "a daemon opens what it creates: {syscalls:?}");
+}
+
+#[test]
+fn a_daemon_that_is_asked_counts_what_the_kernel_counts() {
+    let test = "a_daemon_that_is_asked_counts_what_the_kernel_counts";
+    require!(test, root(), installed("strace"));
+    let user = Unprivileged::find();
+    require!(test, user.as_ref().map(drop).map_err(Clone::clone));
+    let user = user.expect("checked above");
+    let scratch = Scratch::new();
+    // Where that user can execute them, and write.
+    let home = scratch.dir("home");
+    let [bench, unionfs] = ["bench", "unionfs"].map(|name| home.join(name));
+    support::process::copy_program(Path::new(super::BENCH), &bench);
+    support::process::copy_program(Path::new(UNIONFS), &unionfs);
+    user.own(&home);
+    let run = |mut command: Command, name: &str| {
+        let to = home.join(name);
+        command.args(["run", "--quick", "--rounds", "1", "--suite", "ops/new files"]);
+        command.args(["--subject", "unionfs", "--unionfs"]).arg(&unionfs);
+        command.arg("--dir").arg(&home).arg("--out").arg(&to);
+        succeed(&mut command);
+        records(&to, "costs")
+    };
+    let asked = run(user.command(&bench.to_string_lossy()), "asked");
+    let traced = run(Command::new(&bench), "traced");
+    let by = |costs: &[Value], who: &str| {
+        costs.iter().all(|c| c["messages_by"].as_str().is_some_and(|by| by.contains(who)))
+    };
+    require!(test, by(&traced, "fuse_request_send").then_some(()).ok_or_else(no_trace));
+    assert!(by(&asked, "SIGUSR1") && !asked.is_empty(), "{asked:?}");
+    for of in &asked {
+        let case = of["case"].as_str().expect("a name");
+        let theirs = traced.iter().find(|c| c["case"] == case).expect("the same case");
+        let messages = theirs["messages"].as_object().expect("messages by name");
+        let scale = theirs["ops"].as_u64().expect("a number") / u64::from(FILES);
+        let counted = messages.iter().map(|(k, n)| (k.clone(), n.as_u64().unwrap_or(0) / scale));
+        same(case, of, &counted.collect());
+    }
+}
+
+fn no_trace() -> Missing {
+    Missing::Kernel("there is no trace event fuse_request_send (Linux 6.11)".into())
 }
 
 /// Asserts that bench's counts for one operation are those counted by hand, but for what happens once

@@ -5,6 +5,7 @@ mod compared;
 mod counted;
 mod judged;
 mod stopped;
+mod suites;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -53,7 +53,7 @@ fn an_interrupt_leaves_nothing_and_keeps_finished_rounds() {
 }
 
 /// Returns the command lines of all processes that name the directory.
-fn processes(dir: &Path) -> Vec<String> {
+pub(crate) fn processes(dir: &Path) -> Vec<String> {
     let name = dir.display().to_string();
     let entries = fs::read_dir("/proc").expect("list /proc").flatten();
     let lines = entries.filter_map(|e| fs::read(e.path().join("cmdline")).ok());

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::measure::latency::Timer;
 use crate::measure::process::{self, Moment};
 use crate::measure::strace::Watch;
+use crate::measure::told::Told;
 use crate::measure::trace::{Counts, TAIL};
 use crate::record::{Point, Row, Spent, Unit};
 use crate::subject::Kind;
@@ -36,7 +37,7 @@ pub(crate) struct Bed<'a> {
     pub(crate) job: &'a Job,
     link: &'a mut Link,
     mounted: Option<Mounted>,
-    watch: Option<Watch>,
+    watch: Option<(Watch, Option<Told>)>,
     /// Where the time went so far.
     pub(crate) spent: Spent,
 }
@@ -84,6 +85,7 @@ impl<'a> Bed<'a> {
             upper: dir("upper")?,
             work: dir("work")?,
             point: dir("mnt")?,
+            log: self.log(),
         };
         if let (Kind::Bare | Kind::Bind, [lower, ..]) = (self.job.subject.kind, lowers) {
             match purpose {
@@ -100,12 +102,18 @@ impl<'a> Bed<'a> {
         Ok(point)
     }
 
+    /// Where the daemon says what it has counted, where nobody else counts that.
+    fn log(&self) -> Option<PathBuf> {
+        let tells = self.job.mode == Mode::Watch && self.job.subject.counts_messages();
+        tells.then(|| self.job.home.join("daemon.log"))
+    }
+
     /// Mounts the subject again on the layers that a mount of it, whose daemon is dead, has left.
     pub(crate) fn mount_again(&mut self, lowers: &[PathBuf]) -> io::Result<PathBuf> {
         self.unmount();
         let base = self.job.home.join("place");
         let [upper, work, point] = ["upper", "work", "mnt"].map(|name| base.join(name));
-        let place = Place { lowers: lowers.to_vec(), upper, work, point };
+        let place = Place { lowers: lowers.to_vec(), upper, work, point, log: None };
         let mounted = mount_on(&self.job.subject, &place)?;
         let point = mounted.point.clone();
         self.mounted = Some(mounted);
@@ -210,7 +218,8 @@ impl<'a> Bed<'a> {
         let Some(mounted) = self.mounted.as_ref() else { return Ok(()) };
         let Some(pid) = mounted.daemon.filter(|_| self.job.counts()) else { return Ok(()) };
         if self.job.mode == Mode::Watch {
-            self.watch = Some(Watch::begin(&self.job.home, pid)?);
+            let told = self.log().map(|log| Told::begin(&log, pid)).transpose()?;
+            self.watch = Some((Watch::begin(&self.job.home, pid)?, told));
             return Ok(());
         }
         let device = fs::metadata(&mounted.point)?.dev();
@@ -220,17 +229,18 @@ impl<'a> Bed<'a> {
         self.link.ask(&Said::Begin { device, daemon })
     }
 
-    /// Ends counting; returns the counts where this process has them.
-    fn end_counting(&mut self) -> io::Result<Option<Counts>> {
-        if let Some(watch) = self.watch.take() {
+    /// Ends counting; returns the counts of system calls and messages where this process has them.
+    fn end_counting(&mut self) -> io::Result<(Option<Counts>, Option<Counts>)> {
+        if let Some((watch, told)) = self.watch.take() {
             // Answers that nobody waits for are part of it.
             std::thread::sleep(TAIL);
-            return watch.end().map(Some);
+            let calls = watch.end()?;
+            return Ok((Some(calls), told.map(Told::end).transpose()?));
         }
         if self.job.mode == Mode::Count && self.daemon().is_some() {
             self.link.ask(&Said::End)?;
         }
-        Ok(None)
+        Ok((None, None))
     }
 }
 
@@ -307,7 +317,7 @@ impl Case<'_, '_> {
         let done = work(&mut timer);
         let wall = start.elapsed();
         let after = Moment::now(daemon).unwrap_or(before);
-        let syscalls = self.bed.end_counting()?;
+        let (syscalls, messages) = self.bed.end_counting()?;
         self.bed.spent.work += wall.as_secs_f64();
         let single = timer.count() > 0;
         let ops = if single { timer.count() } else { self.ops };
@@ -323,6 +333,7 @@ impl Case<'_, '_> {
             point: self.point,
             written: after.written.saturating_sub(before.written),
             syscalls,
+            messages,
             ..self.bed.row(&self.name)
         };
         let checking = Instant::now();
@@ -343,6 +354,7 @@ impl Case<'_, '_> {
 
 /// Copies what is in `from` into the empty directory `to`.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status()?;
+    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+    let status = status.map_err(|e| io::Error::new(e.kind(), format!("cp: {e}")))?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("cp: {status}"))) }
 }

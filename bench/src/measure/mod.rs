@@ -4,4 +4,5 @@ pub(crate) mod latency;
 pub(crate) mod names;
 pub(crate) mod process;
 pub(crate) mod strace;
+pub(crate) mod told;
 pub(crate) mod trace;

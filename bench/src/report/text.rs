@@ -10,7 +10,7 @@ use crate::stats::Estimate;
 pub(super) fn render(analysis: &Analysis) -> String {
     let mut out = String::new();
     for (name, value) in &analysis.environment.facts {
-        line(&mut out, &format!("{name:<24}{value}"));
+        line(&mut out, &format!("{name:<30} {value}"));
     }
     line(&mut out, "");
     for subject in &analysis.subjects {
@@ -62,6 +62,9 @@ fn time(out: &mut String, analysis: &Analysis) {
     let rounds = f64::from(analysis.rounds.max(1));
     let mut blocks: Vec<_> = analysis.spent.iter().collect();
     blocks.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
+    if blocks.is_empty() {
+        return;
+    }
     let total: f64 = blocks.iter().map(|b| b.1.0).sum();
     line(
         out,
@@ -130,7 +133,7 @@ pub(super) fn costs_line(costs: &Costs) -> String {
         costs.subject,
         messages,
         total(&costs.syscalls),
-        if costs.messages.is_empty() && !costs.messages_by.starts_with("trace") {
+        if costs.messages_by.starts_with("not") {
             costs.messages_by.clone()
         } else {
             parts(&costs.messages, costs.ops)

@@ -11,6 +11,8 @@ use crate::subject::Family;
 
 /// How messages were counted.
 const MESSAGES_BY: &str = "trace event fuse:fuse_request_send, by connection (no FORGET)";
+/// The same without trace events.
+const MESSAGES_BY_DAEMON: &str = "the daemon itself, asked by SIGUSR1 (no FORGET)";
 /// How system calls were counted.
 const SYSCALLS_BY: &str = "trace event raw_syscalls:sys_enter, by the daemon's threads";
 
@@ -23,7 +25,9 @@ impl Run {
     pub(super) fn costs(&mut self) -> io::Result<bool> {
         let tracing = Tracing::new(&self.stage.path().join("trace"));
         if let Err(why) = &tracing {
-            let why = format!("{why}: root may count them; system calls are counted by strace");
+            let why = format!(
+                "{why}: root may count them; here a daemon that counts its own is asked, and system calls are counted by strace"
+            );
             let absent = Absent { name: "messages".to_owned(), why };
             self.log.add(Record::Absent(absent)).map_err(io::Error::other)?;
         }
@@ -78,6 +82,10 @@ fn costs_of((row, counts): Measured) -> Option<Costs> {
         (None, Some(syscalls)) => {
             costs.syscalls = syscalls;
             costs.messages_by = "not counted".into();
+            if let Some(messages) = row.messages {
+                costs.messages = messages;
+                costs.messages_by = MESSAGES_BY_DAEMON.into();
+            }
             costs.syscalls_by = SYSCALLS_BY_STRACE.into();
         }
         (Some(Err(why)), _) => costs.messages_by = format!("not counted: {why}"),

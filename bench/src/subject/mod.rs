@@ -140,6 +140,11 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
+    /// Whether its daemon counts messages, and tells of them on SIGUSR1: ours does.
+    pub(crate) fn counts_messages(&self) -> bool {
+        self.kind == Kind::FuseOverlay && self.version.starts_with("unionfs ")
+    }
+
     /// Returns how it is mounted or started, in short.
     pub(crate) fn how(&self) -> String {
         let who = if self.rootless { ", in a user namespace" } else { "" };

@@ -30,6 +30,8 @@ pub(crate) struct Place {
     pub(crate) work: PathBuf,
     /// Mount point.
     pub(crate) point: PathBuf,
+    /// Where to write what the daemon says, which then stays in the foreground.
+    pub(crate) log: Option<PathBuf>,
 }
 
 /// A live mount.
@@ -56,7 +58,14 @@ pub(crate) fn mount_on(subject: &Subject, place: &Place) -> io::Result<Mounted> 
         Kind::Overlay => mount_overlay(subject, place)?,
         Kind::FuseOverlay => {
             let data = data(place, &subject.options);
-            start(Command::new(&subject.program).arg("-o").arg(data).arg(&point))?;
+            let mut command = Command::new(&subject.program);
+            match &place.log {
+                Some(log) => {
+                    command.args(["-f", "-o"]).arg(data).arg(&point);
+                    stay(command.stderr(fs::File::create(log)?), &point)?;
+                }
+                None => start(command.arg("-o").arg(data).arg(&point))?,
+            }
         }
         Kind::UnionfsFuse => {
             let branches = branches(place);
@@ -92,7 +101,7 @@ pub(crate) fn mount_shim_on(subject: &Subject, point: &Path) -> io::Result<Mount
     }
     command.arg(point);
     match subject.kind {
-        Kind::Lxcfs => stay(&mut command, point)?,
+        Kind::Lxcfs => stay(command.stderr(Stdio::null()), point)?,
         _ => start(&mut command)?,
     }
     // lxcfs waits for its thread of the average load, which sleeps for seconds.
@@ -154,12 +163,12 @@ fn start(command: &mut Command) -> io::Result<()> {
     Err(io::Error::other(format!("{program}: {status}: {said}")))
 }
 
-/// Starts a daemon that doesn't detach, and waits until it has mounted.
+/// Starts a daemon that doesn't detach, and waits until it has mounted. Its standard error is the
+/// caller's choice.
 fn stay(command: &mut Command, point: &Path) -> io::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let below = fs::metadata(point)?.dev();
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     let start = Instant::now();
     while fs::metadata(point)?.dev() == below {
         if let Some(status) = child.try_wait()? {
