@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use support::privilege::installed;
+use support::privilege::{Missing, Unprivileged, installed};
 use support::{Scratch, require};
 
 use crate::machine::{in_namespaces, ours, said};
@@ -55,6 +55,37 @@ fn says(script: &str, expected: &str) {
     let (out, err) = run(&Scratch::new(), script);
     assert_eq!(out, expected, "{err}");
     assert_eq!(err, "", "standard error is clean");
+}
+
+#[test]
+fn containers_storage_calls_with_what_it_joins_by_commas() {
+    require!("containers_storage_calls", ours().usable());
+    // Three words, in the directory of all layers; lowers are links there; generic options were taken
+    // away and left their commas; `force_mask` has it ask for attributes with the owners.
+    says(
+        r#"
+mkdir -p l id/diff id/work id/merged id/empty low/diff; ln -s ../low/diff l/AAAA; ln -s ../lower2 l/BBBB
+echo in >low/diff/f; chmod 700 low/diff/f; chown 0:0 low/diff/f
+setfattr -n user.containers.override_stat -v 0:0:0755 low/diff
+setfattr -n user.containers.override_stat -v 5:6:0640 low/diff/f
+S=$D/id
+call() { unionfs -o "$1" "$S/merged" </dev/null; }
+at() { stat -c '%n %a %u:%g' "$S/merged/$1" | sed "s#$S/##"; }
+end() { fusermount3 -u "$S/merged"; gone; rm -rf id/work/work; }
+
+call "lowerdir=$D/l/AAAA:$D/l/BBBB,upperdir=$S/diff,workdir=$S/work,,volatile"; cat id/merged/f id/merged/g; at f; end
+call ",,lowerdir=l/AAAA:l/BBBB,upperdir=$S/diff,workdir=$S/work,"; echo x >id/merged/x; end
+call "lowerdir=$D/l/AAAA,upperdir=$S/diff,workdir=$S/work,,volatile,context=\"system_u:object_r:container_file_t:s0:c1,c2\",uidmapping=:0:1000:10,gidmapping=:0:2000:10"
+at f; touch id/merged/new; at new; end
+stat -c '%n %u:%g' id/diff/new; rm id/diff/*
+call "lowerdir=$D/l/AAAA,upperdir=$S/diff,workdir=$S/work,,xattr_permissions=2"
+at f; chown 7:8 id/merged/f; chmod 4711 id/merged/f; at f; end
+stat -c '%n %u:%g' id/diff/f; getfattr --only-values -n user.containers.override_stat id/diff/f; echo
+call "lowerdir=$S/diff:$S/empty"; at f; ! touch id/merged/x 2>/dev/null; end
+"#,
+        "in\nbelow\nmerged/f 640 5:6\nmerged/f 640 1005:2006\nmerged/new 644 1000:2000\nid/diff/new 0:0\n\
+         merged/f 640 5:6\nmerged/f 4711 7:8\nid/diff/f 0:0\n7:8:04711\nmerged/f 4711 7:8\n",
+    );
 }
 
 #[test]
@@ -201,6 +232,77 @@ kill -TERM $!; wait $!; umount mnt
 "#,
         "lower\nn\nnew\n",
     );
+}
+
+/// Says what is missing for calls of an unprivileged user, and returns a script that begins with `$U`
+/// and `$G` set to that user, to whom the layers belong.
+fn of_a_user(script: &str) -> Result<String, Missing> {
+    ours().usable()?;
+    let user = Unprivileged::find()?;
+    let (uid, gid) = (user.uid(), user.gid());
+    Ok(format!("U={uid} G={gid}\nchown -R $U:$G .; chmod 755 . mnt lower lower2\n{script}"))
+}
+
+#[test]
+fn apptainer_mounts_as_a_user_with_two_capabilities() {
+    // In a user namespace with this one user, who isn't root there: CAP_SYS_ADMIN and CAP_SYS_PTRACE
+    // are ambient. It makes a file in /usr/bin, and unmounts by itself.
+    let script = of_a_user(
+        r#"
+chown -h 0:0 lower2/g; chmod 600 lower2/g; mkdir -p lower/usr/bin; chown -R $U:$G lower
+cat >inside <<'I'
+keep=-all,+sys_admin,+sys_ptrace
+setpriv --inh-caps=$keep --ambient-caps=$keep fuse-overlayfs -f \
+  -o "allow_other,lowerdir=$D/lower:$D/lower2,upperdir=$D/upper,workdir=$D/work,noacl" "$D/mnt" >said 2>&1 &
+until grep -q " $D/mnt " /proc/self/mountinfo; do sleep 0.025; done
+awk -v at="$D/mnt" '$2 == at { print $3, $4 }' /proc/self/mounts | cut -d, -f1
+f=$(mktemp mnt/usr/bin/.tmpXXXX); rm "$f"
+mkdir -m 555 mnt/usr/closed; stat -c '%n %a %u' mnt/usr/closed
+echo more >>mnt/f; cat mnt/f
+cat mnt/g 2>/dev/null || echo "not root's"
+sync -f mnt; umount mnt
+code=0; wait $! || code=$?
+echo "ended $code"; cat said
+I
+export D
+setpriv --reuid=$U --regid=$G --clear-groups unshare --user --map-current-user --mount --keep-caps bash -euo pipefail inside
+stat -c '%n %u' upper/f; ls -A work/work
+"#,
+    );
+    require!(
+        "apptainer_mounts_as_a_user_with_two_capabilities",
+        script.as_ref().map(drop).map_err(Clone::clone)
+    );
+    let user = Unprivileged::find().expect("found before");
+    let expected = format!(
+        "fuse.fuse-overlayfs rw\nmnt/usr/closed 555 {}\nlower\nmore\nnot root's\nended 0\nupper/f {}\n",
+        user.uid(),
+        user.uid()
+    );
+    says(&script.expect("checked above"), &expected);
+}
+
+#[test]
+fn apptainers_hybrid_mode_serves_roots_mount_from_a_users_namespace() {
+    // Root mounts; the daemon enters the container's user namespace and nothing else.
+    let script = of_a_user(
+        r#"
+setpriv --reuid=$U --regid=$G --clear-groups unshare --user --map-root-user sleep 1000 &
+container=$!
+until [ "$(cat /proc/$container/comm)" = sleep ]; do sleep 0.025; done
+exec 9<>/dev/fuse
+mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions fuse mnt
+nsenter --user=/proc/$container/ns/user -F fuse-overlayfs -f \
+  -o "allow_other,lowerdir=$D/lower,upperdir=$D/upper,workdir=$D/work,noacl" /dev/fd/9 &
+daemon=$!
+exec 9<&-
+cat mnt/f; echo new >mnt/n; cat mnt/n
+sync -f mnt; umount mnt; wait $daemon; ls upper
+kill $container; wait $container 2>/dev/null || true
+"#,
+    );
+    require!("apptainers_hybrid_mode", script.as_ref().map(drop).map_err(Clone::clone));
+    says(&script.expect("checked above"), "lower\nnew\nn\n");
 }
 
 #[test]
