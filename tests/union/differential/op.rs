@@ -37,6 +37,9 @@ pub(crate) enum Call {
     /// renameat2(2); flags: 0, 1 (NOREPLACE), 2 (EXCHANGE).
     Rename(String, String, u32),
     Link(String, String),
+    /// open(2) of a directory with `O_TMPFILE` and a mode, pwrite(2) of so many bytes, and linkat(2) of
+    /// what was made to a path.
+    Nameless(String, u32, usize, String),
     /// Content, then path.
     Symlink(String, String),
     Readlink(String),
@@ -95,6 +98,7 @@ impl fmt::Display for Call {
             Call::Mkdir(p, mode) => write!(f, "mkdir {p} {mode:o}"),
             Call::Rename(a, b, flags) => write!(f, "rename {a} {b} {flags}"),
             Call::Link(a, b) => write!(f, "link {a} {b}"),
+            Call::Nameless(d, mode, n, p) => write!(f, "nameless {d} {mode:o} {n} {p}"),
             Call::Symlink(t, p) => write!(f, "symlink {t} {p}"),
             Call::Readlink(p) => write!(f, "readlink {p}"),
             Call::Chmod(p, mode) => write!(f, "chmod {p} {mode:o}"),
@@ -155,6 +159,7 @@ fn parse_names(words: &[&str]) -> Option<Call> {
         ["mkdir", p, mode] => Call::Mkdir(s(p), octal(mode)?),
         ["rename", a, b, flags] => Call::Rename(s(a), s(b), flags.parse().ok()?),
         ["link", a, b] => Call::Link(s(a), s(b)),
+        ["nameless", d, mode, n, p] => Call::Nameless(s(d), octal(mode)?, n.parse().ok()?, s(p)),
         ["symlink", t, p] => Call::Symlink(s(t), s(p)),
         ["readlink", p] => Call::Readlink(s(p)),
         ["chmod", p, mode] => Call::Chmod(s(p), octal(mode)?),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -280,6 +280,15 @@ impl Side {
                 sys::name::rename(AT_FDCWD, &path(a), AT_FDCWD, &path(b), *flags)?;
             }
             Call::Link(a, b) => sys::name::link(AT_FDCWD, &path(a), AT_FDCWD, &path(b))?,
+            Call::Nameless(dir, mode, n, p) => {
+                let fd = self.open(dir, libc::O_TMPFILE | libc::O_WRONLY, *mode)?;
+                nix::sys::uio::pwrite(&fd, &vec![b'n'; *n], 0)?;
+                let made = stat_line(&sys::stat::stat_fd(&fd)?, began);
+                let from = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                let follow = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
+                nix::unistd::linkat(AT_FDCWD, from.as_str(), AT_FDCWD, &*path(p), follow)?;
+                return Ok(made);
+            }
             Call::Symlink(t, p) => sys::name::symlink(t.as_ref(), AT_FDCWD, &path(p))?,
             Call::Readlink(p) => {
                 let target = sys::name::readlink(AT_FDCWD, &path(p))?;

@@ -4,8 +4,9 @@
 use super::Caller;
 use crate::layer::idmap::UnionId;
 
-/// `CAP_FOWNER` of capabilities(7).
+/// `CAP_FOWNER` and `CAP_FSETID` of capabilities(7).
 const CAP_FOWNER: u32 = 3;
+const CAP_FSETID: u32 = 4;
 
 impl Caller {
     /// Whether the sender belongs to a group, by its supplementary groups as well; `None` where that
@@ -18,15 +19,24 @@ impl Caller {
         Some(groups.split_whitespace().any(|g| g.parse() == Ok(group.0)))
     }
 
+    /// Whether the sender may keep the set-group-id bit of a file of a group (`in_group_or_capable` of
+    /// the kernel's fs/inode.c). Who can't be seen may.
+    pub(super) fn may_keep_setgid(&self, group: UnionId) -> bool {
+        self.is_in_group(group).unwrap_or(true) || self.has_capability(CAP_FSETID)
+    }
+
     /// Whether the sender may change what belongs to `owner` (`inode_owner_or_capable` of the kernel's
     /// fs/inode.c).
     pub(super) fn may_change(&self, owner: UnionId) -> bool {
-        let has_capability = || {
+        self.uid == owner || self.has_capability(CAP_FOWNER)
+    }
+
+    fn has_capability(&self, number: u32) -> bool {
+        let effective = || {
             let effective = self.status("CapEff:")?;
-            let effective = u64::from_str_radix(effective.trim(), 16).ok()?;
-            Some(effective >> CAP_FOWNER & 1 == 1)
+            u64::from_str_radix(effective.trim(), 16).ok()
         };
-        self.uid == owner || self.uid == UnionId(0) || has_capability().unwrap_or(false)
+        effective().map_or(self.uid == UnionId(0), |e| e >> number & 1 == 1)
     }
 
     /// Whether the sender waits in a call that changes an owner; false where that can't be seen.

@@ -68,7 +68,8 @@ impl Union {
                 sys::name::truncate_by_path(fd, size)?;
             }
         }
-        if change.kill_privileges && change.size.is_some() {
+        // Before the group changes, on which it depends.
+        if change.kill_privileges {
             self.clear_suid_sgid(caller, &inode)?;
         }
         {
@@ -103,7 +104,7 @@ impl Union {
     fn without_change(&self, caller: Caller, inode: &Arc<Inode>) -> Result<Stat> {
         let stat = self.core.stat(inode).map(|s| self.owned(s))?;
         let has_bits = stat.mode & (libc::S_ISUID | libc::S_ISGID) != 0;
-        if !has_bits || inode.kind() != libc::S_IFREG {
+        if !has_bits || matches!(inode.kind(), libc::S_IFDIR | libc::S_IFLNK) {
             return Ok(stat);
         }
         if !caller.may_change(UnionId(stat.uid)) {
@@ -135,12 +136,12 @@ impl Union {
     }
 }
 
-/// Returns which bits of a mode go: suid, and sgid where the group may execute or the caller isn't
-/// in it. Who can't be seen keeps it.
+/// Returns which bits of a mode go: suid, and sgid where the group may execute or the caller has no
+/// right to keep it.
 fn lost_bits(caller: Caller, stat: &Stat) -> u32 {
     let mut lost = stat.mode & libc::S_ISUID;
     if stat.mode & libc::S_ISGID != 0
-        && (stat.mode & libc::S_IXGRP != 0 || caller.is_in_group(UnionId(stat.gid)) == Some(false))
+        && (stat.mode & libc::S_IXGRP != 0 || !caller.may_keep_setgid(UnionId(stat.gid)))
     {
         lost |= libc::S_ISGID;
     }
