@@ -5,6 +5,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `cli` | what the user typed |
+//! | `oci` | what podman, containerd and others ask of a runtime, by bundles |
 //! | `plan` | decides the whole container before anything is touched |
 //! | `launch` | builds it, watches it, undoes everything at its end |
 //! | `rootfs` | from layers to a root directory; the two daemons |
@@ -16,8 +17,8 @@
 //!
 //! `error` belongs to no room: each may name it.
 //!
-//! This one program is four: by the name it is called by (`argv[0]`) it is `unionfs`,
-//! `procfs-shim`, the builder of a container, or else `runner`.
+//! This one program is five: by the name it is called by (`argv[0]`) it is `unionfs`,
+//! `procfs-shim`, `runner-oci`, the builder of a container, or else `runner`.
 #![forbid(unsafe_code)]
 
 mod cgroup;
@@ -26,6 +27,7 @@ mod error;
 mod identity;
 mod image;
 mod launch;
+mod oci;
 mod plan;
 mod rootfs;
 mod spec;
@@ -48,6 +50,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             call_process(c"procfs-shim");
             procfs_shim::run(args.into_iter())
         }
+        Some(oci::NAME) => oci::run(args),
         Some(launch::BUILDER) => launch::builder(&args),
         _ => cli::run(args),
     }

@@ -16,10 +16,12 @@
 //! | [`map`] | shared mappings of files, for reading |
 //! | [`mount`] | mounting, the new mount API, `pivot_root` |
 //! | [`process`] | `fork`, `clone3`, pidfds, inherited descriptors |
+//! | [`bpf`] | programs that say which devices a cgroup may use |
 //! | [`caps`] | the capability sets of the calling thread |
 //! | [`seccomp`] | filters of system calls, and calls that another process answers |
 //! | [`tty`] | pseudo terminals: unlock, open the other end, size, controlling terminal |
-//! | [`net`] | network interfaces up |
+//! | [`net`] | network interfaces up, the domain name |
+//! | [`keyring`] | session keyrings |
 //! | [`fuse`] | requests of `/dev/fuse` |
 #![allow(unsafe_code)]
 
@@ -28,11 +30,13 @@ pub use nix::errno::Errno;
 /// Result of a system call: the error is the kernel's number, unchanged.
 pub type Result<T> = std::result::Result<T, Errno>;
 
+pub mod bpf;
 pub mod caps;
 pub mod copy;
 pub mod fuse;
 pub mod getdents;
 pub mod handle;
+pub mod keyring;
 pub mod map;
 pub mod mount;
 pub mod name;

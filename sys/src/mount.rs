@@ -24,6 +24,47 @@ pub mod attr {
     pub const NODEV: u64 = 0x04;
     /// Programs can't be executed.
     pub const NOEXEC: u64 = 0x08;
+    /// How times of access are kept: the bits of the ways below.
+    pub const ATIME: u64 = 0x70;
+    /// Times of access are not kept.
+    pub const NOATIME: u64 = 0x10;
+    /// Times of access are always kept.
+    pub const STRICTATIME: u64 = 0x20;
+    /// Times of access of directories are not kept.
+    pub const NODIRATIME: u64 = 0x80;
+    /// Symlinks are not followed.
+    pub const NOSYMFOLLOW: u64 = 0x0020_0000;
+}
+
+/// What [`mount_change`] changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Attributes ([`attr`]) to add.
+    pub set: u64,
+    /// Attributes to take away.
+    pub clear: u64,
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE`, or 0 for what it is.
+    pub propagation: u64,
+}
+
+/// Whether mounts below a mount are changed, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Only it.
+    One,
+    /// All below it as well.
+    Tree,
+}
+
+/// Changes attributes and propagation of a mount (`mount_setattr(2)`, Linux 5.12).
+///
+/// # Errors
+/// `EPERM`: an attribute that the owner of the mount's source has locked. `EINVAL`: the kernel doesn't know
+/// an attribute, or the descriptor is not the top of a mount.
+pub fn mount_change(mount: impl AsFd, change: Change, depth: Depth) -> Result<()> {
+    let Change { set, clear, propagation } = change;
+    let flags = if depth == Depth::Tree { libc::AT_RECURSIVE } else { 0 };
+    call_setattr(mount, &MountAttr { set, clear, propagation, userns_fd: 0 }, flags)
 }
 
 /// Makes a private copy of the mount at `dir` (`open_tree(2)` with `OPEN_TREE_CLONE`), without
@@ -184,7 +225,10 @@ struct MountAttr {
 }
 
 fn setattr(mount: impl AsFd, set: u64, flags: i32) -> Result<()> {
-    let attr = MountAttr { set, clear: 0, propagation: 0, userns_fd: 0 };
+    call_setattr(mount, &MountAttr { set, clear: 0, propagation: 0, userns_fd: 0 }, flags)
+}
+
+fn call_setattr(mount: impl AsFd, attr: &MountAttr, flags: i32) -> Result<()> {
     // SAFETY: the path is a NUL-terminated literal; `attr` has the layout and the size that the
     // call expects, and outlives it.
     let r = unsafe {
@@ -193,7 +237,7 @@ fn setattr(mount: impl AsFd, set: u64, flags: i32) -> Result<()> {
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags | libc::AT_EMPTY_PATH,
-            &attr,
+            attr,
             size_of::<MountAttr>(),
         )
     };

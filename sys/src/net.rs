@@ -1,4 +1,4 @@
-//! Network interfaces up.
+//! Network interfaces up, and the domain name.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -19,4 +19,13 @@ pub fn loopback_up(socket: impl AsFd) -> Result<()> {
     // SAFETY: the kernel reads a whole `ifreq`.
     let r = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &request) };
     Errno::result(r).map(drop)
+}
+
+/// Sets the NIS domain name of the caller's UTS namespace (`setdomainname(2)`).
+///
+/// # Errors
+/// `EPERM`: no `CAP_SYS_ADMIN` over the namespace. `EINVAL`: longer than 64 bytes.
+pub fn set_domain_name(name: &[u8]) -> Result<()> {
+    // SAFETY: the kernel reads as many bytes as are passed.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
 }

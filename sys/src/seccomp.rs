@@ -46,6 +46,31 @@ pub fn set_filter(program: &[Instruction]) -> Result<()> {
     set(program, 0).map(drop)
 }
 
+/// Flags of filters (`SECCOMP_FILTER_FLAG_*` of seccomp(2)).
+pub mod flag {
+    /// Actions other than "allow" are logged.
+    pub const LOG: u64 = 1 << 1;
+    /// Speculation is not held back for it.
+    pub const SPEC_ALLOW: u64 = 1 << 2;
+    /// A call that was received for an answer is only ended by signals that kill.
+    pub const WAIT_KILLABLE: u64 = 1 << 5;
+}
+
+/// As [`set_filter`], with [`flag`]s.
+pub fn set_filter_with_flags(program: &[Instruction], flags: u64) -> Result<()> {
+    set(program, flags as libc::c_ulong).map(drop)
+}
+
+/// As [`set_filter`], with [`flag`]s; returns where calls whose action is "notify" are to be answered.
+///
+/// # Errors
+/// Also `EBUSY`: another filter of the thread has a listener.
+pub fn set_filter_with_flags_and_listener(program: &[Instruction], flags: u64) -> Result<OwnedFd> {
+    let fd = set(program, flags as libc::c_ulong | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// As [`set_filter`]; returns where calls whose action is "notify" are to be answered.
 ///
 /// # Errors

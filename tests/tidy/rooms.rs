@@ -10,7 +10,7 @@ const ROOMS: [(&str, &[&str]); 4] = [
     ("procfs-shim", &["verbs", "transport", "files", "view", "cgroup", "host"]),
     (
         "runner",
-        &["cli", "plan", "launch", "rootfs", "cgroup", "image", "store", "identity", "spec"],
+        &["cli", "oci", "plan", "launch", "rootfs", "cgroup", "image", "store", "identity", "spec"],
     ),
     (
         "bench",

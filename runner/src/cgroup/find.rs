@@ -62,6 +62,51 @@ impl Hierarchies {
     }
 }
 
+/// A hierarchy that is mounted: where its top is, and our cgroup in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Which interface it has.
+    pub(super) version: Version,
+    /// Controllers of v1, or `name=`; those of v2 are in a file of each cgroup.
+    pub(super) controllers: Vec<String>,
+    /// Its mount point.
+    pub(super) top: PathBuf,
+    /// Our cgroup in it.
+    pub(super) own: PathBuf,
+}
+
+/// Returns all hierarchies, each once.
+pub(super) fn all() -> Vec<Found> {
+    let read = |p| fs::read_to_string(p).unwrap_or_default();
+    let (mountinfo, cgroup) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup"));
+    let mut all: Vec<Found> = Vec::new();
+    for line in mountinfo.lines() {
+        let found = find(line, &cgroup);
+        let is_new = |f: &Found| {
+            !all.iter().any(|a| a.version == f.version && a.controllers == f.controllers)
+        };
+        all.extend(found.filter(is_new));
+    }
+    all
+}
+
+fn find(line: &str, cgroup: &str) -> Option<Found> {
+    let Hierarchy { version, options, .. } = mounted_at(line)?;
+    let (left, _) = line.split_once(" - ")?;
+    let left: Vec<&str> = left.split(' ').collect();
+    let (root, at) = (left.get(3)?, left.get(4)?);
+    let own = match version {
+        Version::V2 => place(cgroup, str::is_empty, root, at)?,
+        Version::V1 => {
+            let same = |list: &str| {
+                !list.is_empty() && list.split(',').all(|c| options.iter().any(|o| o == c))
+            };
+            place(cgroup, same, root, at)?
+        }
+    };
+    Some(Found { version, controllers: options, top: PathBuf::from(at), own })
+}
+
 /// Returns the hierarchies that are mounted at or below /sys/fs/cgroup, and how.
 pub(super) fn mounted() -> Vec<Hierarchy> {
     let info = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

@@ -1,8 +1,11 @@
 //! Limits by cgroup: decide what is possible here, create, join, remove.
 
 mod device;
+mod device_program;
 mod find;
 pub(crate) mod freezer;
+pub(crate) mod place;
+pub(crate) mod resources;
 mod update;
 pub(crate) mod usage;
 mod v1;

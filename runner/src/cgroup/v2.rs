@@ -155,7 +155,7 @@ fn io(limits: &Limits) -> Vec<Write> {
 }
 
 /// Returns the weight of v2 (1 … 10000) for shares of v1 (2 … 262144), as the runtimes agree on it.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     1 + shares.clamp(2, 262_144).saturating_sub(2) * 9999 / 262_142
 }
 

@@ -111,7 +111,7 @@ fn entering(entry: &Entry, job: Job) -> Result<Entering> {
     let first = entry.state.first.ok_or_else(gone)?;
     let mut request = entry.record.request.clone();
     let root = || Principal::Id(0);
-    request.process.user = User { user: root(), group: Some(root()) };
+    request.process.user = User { user: root(), group: Some(root()), more: Vec::new() };
     request.process.cwd = "/".into();
     request.process.terminal = Terminal::Inherited;
     request.process.stdin = Stdin::Inherited;
@@ -123,7 +123,7 @@ fn entering(entry: &Entry, job: Job) -> Result<Entering> {
         first,
         cgroups: entry.state.cgroups.clone(),
         identity: entry.record.identity.clone(),
-        net: request.network.net,
+        namespaces: launch::own_namespaces(request.network.net, &entry.record.identity),
         declared: plan::declared(&request.limits, &entry.state.cgroups),
         process,
     })

@@ -103,7 +103,9 @@ fn users(identity: &Identity, warning: Option<String>) -> Finding {
     }
     let count: u64 = maps.uids.iter().map(|r| u64::from(r.count)).sum();
     match maps.writer {
-        MapWriter::Helpers => finding(Level::Fine, "users", format!("{count} in a user namespace")),
+        MapWriter::Helpers | MapWriter::Privileged => {
+            finding(Level::Fine, "users", format!("{count} in a user namespace"))
+        }
         MapWriter::Ourselves => finding(Level::Weaker, "users", warning.unwrap_or_default()),
     }
 }

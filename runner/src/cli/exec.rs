@@ -75,7 +75,7 @@ pub(super) fn exec(args: ExecArgs, state: Option<&Path>) -> Result<u8> {
         first,
         cgroups: entry.state.cgroups.clone(),
         identity: entry.record.identity.clone(),
-        net: request.network.net,
+        namespaces: launch::own_namespaces(request.network.net, &entry.record.identity),
         declared: plan::declared(&request.limits, &entry.state.cgroups),
         process: process(args, &entry)?,
     };

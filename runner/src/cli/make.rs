@@ -252,7 +252,9 @@ fn process(
     };
     let user = match (&args.user, config.user.as_str()) {
         (Some(user), _) => user.clone(),
-        (None, "") => User { user: Principal::Id(0), group: Some(Principal::Id(0)) },
+        (None, "") => {
+            User { user: Principal::Id(0), group: Some(Principal::Id(0)), more: Vec::new() }
+        }
         (None, text) => values::user(text).map_err(|e| Error::new("image's user", e))?,
     };
     Ok(ProcessRequest {

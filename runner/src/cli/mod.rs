@@ -77,6 +77,8 @@ enum Command {
     Volume(volume::VolumeArgs),
     /// Say what this host offers to containers, what it lacks, and what then happens
     Doctor,
+    /// Be the runtime of podman, containerd and others, as when called by the name `runner-oci`
+    Oci(Box<crate::oci::Options>),
     Completion(shell::CompletionArgs),
     #[command(hide = true)]
     Man(shell::ManArgs),
@@ -129,6 +131,10 @@ fn dispatch(command: Command, state: Option<&Path>) -> Result<u8> {
         Command::Volume(args) => volume::volume(args, state),
         Command::Doctor => doctor::doctor(state),
         Command::Image(verb) => image::run(verb, state),
+        Command::Oci(_) if state.is_some() => {
+            Err(Error::new("--state", "the runtime keeps its state elsewhere: see --root"))
+        }
+        Command::Oci(options) => Ok(crate::oci::main(*options)),
         Command::Completion(args) => shell::completion(&args),
         Command::Man(args) => shell::man(&args),
     }

@@ -155,7 +155,7 @@ pub(crate) fn user(text: &str) -> Result<User, String> {
         Some(g) => Some(principal(g).ok_or_else(bad)?),
         None => None,
     };
-    Ok(User { user, group })
+    Ok(User { user, group, more: Vec::new() })
 }
 
 fn principal(text: &str) -> Option<Principal> {

@@ -68,6 +68,13 @@ pub(crate) fn write_maps(pid: i32, maps: &Maps) -> Result<()> {
             write("uid_map", lines(&maps.uids))?;
             write("gid_map", lines(&maps.gids))
         }
+        MapWriter::Privileged => {
+            for (file, ranges) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
+                let path = format!("/proc/{pid}/{file}");
+                fs::write(&path, lines(ranges)).step_at("write", &path)?;
+            }
+            Ok(())
+        }
         MapWriter::Helpers => {
             helper("newuidmap", pid, &maps.uids, "/etc/subuid")?;
             helper("newgidmap", pid, &maps.gids, "/etc/subgid")
@@ -95,7 +102,7 @@ fn helper(program: &str, pid: i32, ranges: &[Range], file: &str) -> Result<()> {
 
 /// Becomes root of the user namespace that the caller is in, after its maps were written.
 pub(crate) fn become_root(maps: &Maps) -> Result<()> {
-    if maps.writer == MapWriter::Helpers {
+    if maps.writer != MapWriter::Ourselves {
         setgroups(&[]).step("drop groups")?;
     }
     let (root, rootg) = (Uid::from_raw(0), Gid::from_raw(0));

@@ -24,7 +24,7 @@ pub(crate) fn inside(size_max: u64, work: impl FnOnce(Rules) -> Result<u8>) -> R
         Identity::Mapped(maps) => {
             let owners = match maps.writer {
                 MapWriter::Ourselves => Owners::RootOnly,
-                MapWriter::Helpers => Owners::Mapped,
+                MapWriter::Helpers | MapWriter::Privileged => Owners::Mapped,
             };
             as_root_of(maps, || work(Rules { owners, privileged: false, size_max }))
         }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use nix::mount::{MsFlags, mount};
@@ -11,13 +12,13 @@ use nix::time::{ClockId, clock_gettime};
 use sys::process::{Fork, clone_flags};
 
 use crate::error::{Context, Error, Exit, Result, say};
-use crate::launch::child::{self, Born, Parts};
+use crate::launch::child::{self, BaseRoot, Born, Parts};
 use crate::launch::enter;
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::trace::Trace;
 use crate::rootfs::daemon::Daemon;
-use crate::rootfs::{dev, shim, union, volume};
-use crate::spec::{Spec, Version};
+use crate::rootfs::{bundle, dev, shim, union, volume};
+use crate::spec::{Base, Clocks, Root, Spec, Version};
 
 /// Runs the builder.
 pub(super) fn main(args: &[OsString]) -> ExitCode {
@@ -39,19 +40,46 @@ pub(super) fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn build(channel: &mut Channel) -> Result<()> {
-    let (spec, streams): (Spec, _) = channel.expect()?;
+    let (spec, carried): (Spec, _) = channel.expect()?;
+    match &spec.root {
+        Base::Layers(root) => build_layers(channel, &spec, root, carried),
+        Base::Directory { .. } => build_bundle(channel, &spec, carried),
+    }
+}
+
+/// Builds a container whose root is a bundle's directory.
+fn build_bundle(channel: &mut Channel, spec: &Spec, carried: Vec<OwnedFd>) -> Result<()> {
+    let root = BaseRoot::Directory(bundle::root(spec)?);
+    let mounts = spec.mounts.iter().map(bundle::open).collect::<Result<Vec<_>>>()?;
+    set_clocks(&spec.clocks)?;
+    match sys::process::clone(spec.namespaces | clone_flags::PARENT).step("create namespaces")? {
+        Fork::Child => {
+            let parts = Parts { mounts, gate: carried.into_iter().next(), ..Parts::of(root) };
+            child::main(channel, spec, parts)
+        }
+        Fork::Parent(pid) => channel.send(&ToSupervisor::First { pid }),
+    }
+}
+
+/// Builds a container whose root is merged of layers.
+fn build_layers(
+    channel: &mut Channel,
+    spec: &Spec,
+    root: &Root,
+    streams: Vec<OwnedFd>,
+) -> Result<()> {
     let trace = Trace::new(spec.trace);
     // Unmounts of the host reach us, so that we keep nothing busy; ours don't reach the host.
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
         .step("detach from the host's mounts")?;
     trace.done("builder: begin");
-    let (union, daemon) = union::prepare(&spec)?;
+    let (union, daemon) = union::prepare(spec, root)?;
     announce(channel, daemon)?;
     trace.done("builder: merged root");
     let (figures, waiting) = match spec.shim {
         Some(told) => {
-            let (mount, daemon, waiting) = shim::prepare(&spec, told)?;
+            let (mount, daemon, waiting) = shim::prepare(spec, told)?;
             announce(channel, Some(daemon))?;
             (Some(mount), Some(waiting))
         }
@@ -60,19 +88,12 @@ fn build(channel: &mut Channel) -> Result<()> {
     let volumes = spec.volumes.iter().map(volume::open).collect::<Result<Vec<_>>>()?;
     let devices = spec.devices.iter().map(dev::open).collect::<Result<Vec<_>>>()?;
     trace.done("builder: daemons and volumes");
-    begin_time()?;
-    let mut flags = clone_flags::PARENT
-        | clone_flags::NEWNS
-        | clone_flags::NEWPID
-        | clone_flags::NEWUTS
-        | clone_flags::NEWIPC;
-    if spec.net.is_own() {
-        flags |= clone_flags::NEWNET;
-    }
-    let (forked, born) = start_first(&spec, flags)?;
+    set_clocks(&spec.clocks)?;
+    let (forked, born) = start_first(spec, spec.namespaces | clone_flags::PARENT)?;
     match forked {
         Fork::Child => {
-            let parts = Parts { union, figures, volumes, devices, streams, born };
+            let root = BaseRoot::Union(union);
+            let parts = Parts { figures, volumes, devices, streams, born, ..Parts::of(root) };
             // The builder's end of this pipe would keep the daemon waiting.
             drop(waiting);
             child::main(channel, spec, parts)
@@ -108,15 +129,23 @@ fn announce(channel: &mut Channel, daemon: Option<Daemon>) -> Result<()> {
     }
 }
 
-/// Makes a time namespace for the children to come, in which the machine has just been started: its
-/// uptime, and the age of processes, are the container's own.
-fn begin_time() -> Result<()> {
+/// Makes a time namespace for the children to come, if they are to have one. Where its clocks begin at
+/// zero, the machine has just been started: its uptime, and the age of processes, are the container's own.
+fn set_clocks(clocks: &Clocks) -> Result<()> {
+    if *clocks == Clocks::Inherited {
+        return Ok(());
+    }
     let flags = CloneFlags::from_bits_retain(clone_flags::NEWTIME as i32);
     unshare(flags).step("create time namespace")?;
     let mut offsets = String::new();
     for (name, clock) in
         [("monotonic", ClockId::CLOCK_MONOTONIC), ("boottime", ClockId::CLOCK_BOOTTIME)]
     {
+        if let Clocks::Offset { monotonic, boottime } = clocks {
+            let (seconds, nanoseconds) = if name == "monotonic" { monotonic } else { boottime };
+            offsets.push_str(&format!("{name} {seconds} {nanoseconds}\n"));
+            continue;
+        }
         let now = clock_gettime(clock).step("read the clock")?;
         // Whole seconds are taken away one more than there are, nanoseconds are then given back:
         // the kernel wants them positive, and the sum not before zero, which now is.

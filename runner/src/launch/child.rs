@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::prctl;
@@ -14,21 +15,22 @@ use sys::openat::{Confine, open_confined};
 
 use crate::cgroup;
 use crate::error::{Context, Error, Result};
+use crate::launch::apparmor::OnExec;
 use crate::launch::exec::{self, Streams};
-use crate::launch::init;
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
+use crate::launch::{gate, init};
 use crate::rootfs::pivot::{Pivoted, pivot};
 use crate::rootfs::special::TtyGroup;
 use crate::rootfs::union::Union;
-use crate::rootfs::{dev, mask, shim, special, union, volume};
-use crate::spec::{First, Identity, Spec, Step, Version};
+use crate::rootfs::{bundle, dev, mask, shim, special, union, volume};
+use crate::spec::{Begin, Enter, First, Identity, Spec, Step, Version};
 
 /// What the builder made for the steps.
 #[derive(Debug)]
 pub(super) struct Parts {
-    /// The merged root.
-    pub(super) union: Union,
+    /// The root, as it was prepared.
+    pub(super) root: BaseRoot,
     /// The mount of the daemon for figures.
     pub(super) figures: Option<OwnedFd>,
     /// Volumes, as in the spec.
@@ -39,6 +41,35 @@ pub(super) struct Parts {
     pub(super) streams: Vec<OwnedFd>,
     /// Where the first process begins.
     pub(super) born: Born,
+    /// Mounts of the bundle, as in the spec, as far as they were opened.
+    pub(super) mounts: Vec<Option<OwnedFd>>,
+    /// Where somebody says that the program shall begin.
+    pub(super) gate: Option<OwnedFd>,
+}
+
+/// The root before it is attached.
+#[derive(Debug)]
+pub(super) enum BaseRoot {
+    /// Merged.
+    Union(Union),
+    /// A copy of the mount of a bundle's directory.
+    Directory(OwnedFd),
+}
+
+impl Parts {
+    /// Returns those of a container that has a root and nothing else.
+    pub(super) fn of(root: BaseRoot) -> Parts {
+        Parts {
+            root,
+            figures: None,
+            volumes: Vec::new(),
+            devices: Vec::new(),
+            streams: Vec::new(),
+            born: Born::InCgroup,
+            mounts: Vec::new(),
+            gate: None,
+        }
+    }
 }
 
 /// Where the first process begins.
@@ -54,7 +85,8 @@ pub(super) enum Born {
 struct Build<'a> {
     spec: &'a Spec,
     channel: &'a mut Channel,
-    union: Option<Union>,
+    base: Option<BaseRoot>,
+    mounts: Vec<Option<OwnedFd>>,
     figures: Option<OwnedFd>,
     volumes: Vec<OwnedFd>,
     devices: Vec<OwnedFd>,
@@ -65,8 +97,8 @@ struct Build<'a> {
 }
 
 /// Runs the first process; doesn't return.
-pub(super) fn main(channel: &mut Channel, spec: Spec, parts: Parts) -> ! {
-    let failed = match run(channel, &spec, parts) {
+pub(super) fn main(channel: &mut Channel, spec: &Spec, parts: Parts) -> ! {
+    let failed = match run(channel, spec, parts) {
         Ok(code) => std::process::exit(code),
         Err(e) => e,
     };
@@ -87,17 +119,19 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
         return Err(Error::new("build the container", "the runner has ended"));
     }
     setsid().step("make a session")?;
-    for cgroup in &spec.cgroups {
+    for cgroup in spec.cgroups.iter().filter(|_| spec.begin == Begin::Now) {
         if !(cgroup.version == Version::V2 && parts.born == Born::InCgroup) {
             cgroup::join(cgroup)?;
         }
     }
+    let on_exec = OnExec::prepare(spec.process.more.apparmor.as_ref())?;
     let trace = Trace::new(spec.trace);
     bind_cpus(&spec.process.affinity)?;
     let mut build = Build {
         spec,
         channel,
-        union: Some(parts.union),
+        base: Some(parts.root),
+        mounts: parts.mounts,
         figures: parts.figures,
         volumes: parts.volumes,
         devices: parts.devices,
@@ -113,12 +147,19 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
         None => Streams::of(parts.streams, spec.process.stdin),
     };
     drop(build);
-    match spec.process.first {
-        First::Program => {
-            exec::run(channel, &spec.process, &spec.identity, streams).map(|never| match never {})
+    on_exec.apply()?;
+    let (process, identity) = (&spec.process, &spec.identity);
+    let never = match (parts.gate, process.first) {
+        (None, First::Init) => return init::run(channel, spec, streams),
+        (None, First::Program) => {
+            exec::run(channel, process, identity, streams, &mut exec::at_once)?
         }
-        First::Init => init::run(channel, spec, streams),
-    }
+        (Some(socket), _) => {
+            let mut wait = |channel: &mut Channel| gate::wait(channel, &socket, &spec.hooks);
+            exec::run(channel, process, identity, streams, &mut wait)?
+        }
+    };
+    match never {}
 }
 
 impl Build<'_> {
@@ -128,11 +169,25 @@ impl Build<'_> {
                 unshare(CloneFlags::CLONE_NEWCGROUP).step("create cgroup namespace")
             }
             Step::Hostname(name) => sethostname(name).step("set the host name"),
+            Step::Domainname(name) => {
+                sys::net::set_domain_name(name.as_bytes()).step("set the domain name")
+            }
+            Step::Keyring(name) => keyring(name),
+            Step::Mount(n) => self.mount(*n),
+            Step::Nodes => bundle::nodes(self.root()?, &self.spec.nodes, &self.spec.identity),
+            Step::DevLinks => dev::links(self.root()?),
+            Step::Sysctl(name, value) => bundle::sysctl(name, value),
+            Step::OuterHooks => self.outer_hooks(),
+            Step::InnerHooks => gate::inner_hooks(&self.spec.hooks),
+            Step::Propagation(kind, tree) => bundle::propagate_root(*kind, *tree),
             Step::Loopback => loopback(),
             Step::Root => self.attach_root(),
             Step::Proc => special::proc(self.root()?),
             Step::Sys(access) => special::sys(self.root()?, *access),
-            Step::Cgroups => special::cgroups(self.root()?, &self.spec.hierarchies),
+            Step::Cgroups => {
+                let at = OsStr::new("/sys/fs/cgroup");
+                special::cgroups(self.root()?, &self.spec.hierarchies, at, attr::RDONLY)
+            }
             Step::HostSys => special::host_sys(self.root()?),
             Step::Dev => dev::dev(self.root()?),
             Step::Devpts => special::devpts(self.root()?, tty_group(&self.spec.identity)),
@@ -144,9 +199,7 @@ impl Build<'_> {
             Step::Device(n) => self.device(*n),
             Step::Network => match self.channel.expect()? {
                 (ToContainer::Network, _) => Ok(()),
-                (ToContainer::Mapped, _) => {
-                    Err(Error::new("wait for the network", "a message of another kind came"))
-                }
+                _ => Err(Error::new("wait for the network", "a message of another kind came")),
             },
             Step::Shim => self.bind_figures(),
             Step::Mask(path) => mask::mask(self.root()?, OsStr::new(path)),
@@ -154,7 +207,7 @@ impl Build<'_> {
             Step::Console => self.open_terminal(),
             Step::ReadOnlyRoot => sys::mount::mount_setattr(self.root()?, attr::RDONLY)
                 .step("make the root read-only"),
-            Step::Pivot => self.pivot(),
+            Step::Pivot(how) => self.pivot(*how),
         }
     }
 
@@ -163,10 +216,31 @@ impl Build<'_> {
     }
 
     fn attach_root(&mut self) -> Result<()> {
-        if let Some(union) = self.union.take() {
-            self.root = Some(union::attach(union, self.spec)?);
+        match self.base.take() {
+            Some(BaseRoot::Union(union)) => self.root = Some(union::attach(union, self.spec)?),
+            Some(BaseRoot::Directory(mount)) => {
+                self.root = Some(bundle::attach_root(mount)?);
+            }
+            None => {}
         }
         Ok(())
+    }
+
+    fn mount(&mut self, n: usize) -> Result<()> {
+        let opened = self.mounts.get_mut(n).and_then(Option::take);
+        match self.spec.mounts.get(n) {
+            Some(mount) => bundle::put(self.root()?, mount, opened, self.spec),
+            None => Err(Error::new("attach mount", "there is no such mount")),
+        }
+    }
+
+    /// Lets the supervisor run hooks, and waits for them.
+    fn outer_hooks(&mut self) -> Result<()> {
+        self.channel.send(&ToSupervisor::Hooks)?;
+        match self.channel.expect()? {
+            (ToContainer::Hooked, _) => Ok(()),
+            _ => Err(Error::new("wait for hooks", "a message of another kind came")),
+        }
     }
 
     fn volume(&mut self, n: usize) -> Result<()> {
@@ -200,8 +274,8 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn pivot(&mut self) -> Result<()> {
-        if pivot(self.root()?)? == Pivoted::Moved {
+    fn pivot(&mut self, how: Enter) -> Result<()> {
+        if pivot(self.root()?, how)? == Pivoted::Moved && how == Enter::Pivot {
             let text = "the host's root can't be left by pivot_root (an initramfs): chroot is used";
             self.channel.send(&ToSupervisor::Weaker(text.to_owned()))?;
         }
@@ -223,6 +297,16 @@ pub(super) fn open_pty(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     sys::tty::unlock(&master).step("unlock the terminal")?;
     let terminal = sys::tty::peer(&master).step("open the terminal")?;
     Ok((master, terminal))
+}
+
+/// Gives the container a session keyring of its own; a kernel without keyrings, or a container around this
+/// one that forbids them, has none to leak.
+fn keyring(name: &str) -> Result<()> {
+    let name = std::ffi::CString::new(name).step("join a keyring")?;
+    match sys::keyring::join_session(&name) {
+        Ok(()) | Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        Err(e) => Err(Error::new("join a keyring", e).hint("see --no-new-keyring")),
+    }
 }
 
 fn loopback() -> Result<()> {

@@ -14,6 +14,7 @@ use sys::process::{Fork, clone_flags};
 use crate::cgroup::{self, Cgroups};
 use crate::error::{Context, Error, Result};
 use crate::identity;
+use crate::launch::apparmor::OnExec;
 use crate::launch::child::{bind_cpus, open_pty};
 use crate::launch::detach::Started;
 use crate::launch::exec::{self, Streams};
@@ -21,7 +22,7 @@ use crate::launch::streams::User;
 use crate::launch::supervise::{Watched, Watching};
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::{Entering, parent, streams};
-use crate::spec::{self, Audience, Cgroup, Identity, Net, Process, Strict, Terminal, Upper};
+use crate::spec::{self, Audience, Cgroup, Identity, Process, Strict, Terminal, Upper};
 use crate::store::ProcessId;
 
 /// What the helper is told.
@@ -29,9 +30,20 @@ use crate::store::ProcessId;
 struct Entry {
     cgroups: Vec<Cgroup>,
     identity: Identity,
-    net: Net,
+    /// Namespaces to enter (`sys::process::clone_flags`).
+    namespaces: u64,
     process: Process,
     /// Whether the program ends with the command.
+    is_tied: bool,
+}
+
+/// As [`Entry`], borrowed.
+#[derive(Debug, Serialize)]
+struct EntryRef<'a> {
+    cgroups: &'a [Cgroup],
+    identity: &'a Identity,
+    namespaces: u64,
+    process: &'a Process,
     is_tied: bool,
 }
 
@@ -41,12 +53,7 @@ pub(super) fn run(
     audience: Audience,
     mut on_start: Option<Started>,
 ) -> Result<u8> {
-    let gone = || Error::new("exec", "the container has just ended");
-    let pidfd = sys::process::pidfd_open(entering.first.pid).map_err(|_| gone())?;
-    // From here on the descriptor can't be another's.
-    if ProcessId::of(entering.first.pid) != Some(entering.first) {
-        return Err(gone());
-    }
+    let pidfd = open_first(entering.first)?;
     let user = if audience == Audience::Caller { User::Here } else { User::Away };
     let who = match (audience, entering.process.terminal) {
         (Audience::Nobody, Terminal::Inherited) => spec::Streams::Supervisor,
@@ -69,7 +76,7 @@ pub(super) fn run(
     let entry = Entry {
         cgroups: entering.cgroups,
         identity: entering.identity,
-        net: entering.net,
+        namespaces: entering.namespaces,
         process: entering.process,
         is_tied: audience == Audience::Caller,
     };
@@ -78,6 +85,30 @@ pub(super) fn run(
         channel.send_fds(&(), &theirs)
     });
     watched.until_the_end(channel, &Upper::Scratch, sent)?.outcome
+}
+
+fn open_first(first: ProcessId) -> Result<OwnedFd> {
+    let gone = || Error::new("exec", "the container has just ended");
+    let pidfd = sys::process::pidfd_open(first.pid).map_err(|_| gone())?;
+    // From here on the descriptor can't be another's.
+    if ProcessId::of(first.pid) != Some(first) {
+        return Err(gone());
+    }
+    Ok(pidfd)
+}
+
+/// Tells the helper what it has to do for a container that nobody watches.
+pub(super) fn introduce(channel: &mut Channel, entering: &Entering) -> Result<()> {
+    let pidfd = open_first(entering.first)?;
+    let entry = EntryRef {
+        cgroups: &entering.cgroups,
+        identity: &entering.identity,
+        namespaces: entering.namespaces,
+        process: &entering.process,
+        is_tied: false,
+    };
+    channel.send_fds(&entry, &[pidfd])?;
+    channel.send(&())
 }
 
 /// Runs the helper.
@@ -91,7 +122,9 @@ pub(super) fn main(channel: &mut Channel) -> Result<()> {
     for cgroup in &entry.cgroups {
         cgroup::join(cgroup)?;
     }
+    let on_exec = OnExec::prepare(entry.process.more.apparmor.as_ref())?;
     join(&pidfd, &entry)?;
+    on_exec.apply()?;
     bind_cpus(&entry.process.affinity)?;
     drop(pidfd);
     let stdin = entry.process.stdin;
@@ -114,19 +147,10 @@ pub(super) fn main(channel: &mut Channel) -> Result<()> {
 
 /// Enters the container's namespaces, as its root.
 fn join(pidfd: &OwnedFd, entry: &Entry) -> Result<()> {
-    let mut flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWCGROUP
-        | CloneFlags::from_bits_retain(clone_flags::NEWTIME as i32);
-    if entry.net.is_own() {
-        flags |= CloneFlags::CLONE_NEWNET;
+    let flags = CloneFlags::from_bits_retain(entry.namespaces as i32);
+    if !flags.is_empty() {
+        setns(pidfd, flags).step("enter the container")?;
     }
-    if let Identity::Mapped(_) = entry.identity {
-        flags |= CloneFlags::CLONE_NEWUSER;
-    }
-    setns(pidfd, flags).step("enter the container")?;
     match &entry.identity {
         Identity::Mapped(maps) => identity::become_root(maps),
         Identity::Host => Ok(()),
@@ -139,7 +163,9 @@ fn become_program(channel: &mut Channel, entry: &Entry, streams: Streams) -> ! {
         false => Ok(()),
     };
     let process = &entry.process;
-    let failed = match tied.and_then(|()| exec::run(channel, process, &entry.identity, streams)) {
+    let failed = match tied
+        .and_then(|()| exec::run(channel, process, &entry.identity, streams, &mut exec::at_once))
+    {
         Ok(never) => match never {},
         Err(e) => e,
     };

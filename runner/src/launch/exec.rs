@@ -8,25 +8,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::libc;
+use nix::sys::personality::{self, Persona};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getcwd, setgroups, setresgid,
-    setresuid, setsid,
+    AccessFlags, Gid, Uid, access, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown,
+    getcwd, setgroups, setresgid, setresuid, setsid,
 };
 
 use crate::error::{Context, Error, Exit, Result, say};
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::user::{self, Account};
-use crate::launch::{answers, copy, filter};
-use crate::spec::{
-    First, Identity, Job, MapWriter, MissingCwd, Process, Rights, Stdin, Sysinfo, Ulimit,
-};
-
-/// Numbers of capabilities that a kernel may know (they are held in 64 bits).
-const LAST_CAPABILITY: u32 = 63;
+use crate::launch::{copy, rights};
+use crate::spec::{First, Identity, Job, MissingCwd, Process, Stdin, Ulimit, User};
 
 /// What a program reads from and writes to.
 #[derive(Debug)]
@@ -52,6 +49,14 @@ impl Streams {
     }
 }
 
+/// What happens when all is ready but the program: it may wait, and may exchange who is told of failures.
+pub(super) type Gate<'a> = &'a mut dyn FnMut(&mut Channel) -> Result<()>;
+
+/// The gate that is open.
+pub(super) fn at_once(_: &mut Channel) -> Result<()> {
+    Ok(())
+}
+
 /// Becomes the program.
 ///
 /// # Errors
@@ -61,7 +66,9 @@ pub(super) fn run(
     process: &Process,
     identity: &Identity,
     streams: Streams,
+    gate: Gate<'_>,
 ) -> Result<Infallible> {
+    let more = &process.more;
     if process.first == First::Init {
         setsid().step("make a session")?;
     }
@@ -71,26 +78,37 @@ pub(super) fn run(
     if process.missing_cwd == MissingCwd::Make {
         make_dir(&process.cwd)?;
     }
-    let rights = &process.rights;
-    limit_bounding(rights.capabilities).step("drop capabilities")?;
-    become_user(&account, identity)?;
-    // Without no_new_privs, only who has rights may put itself under a filter.
-    if !rights.no_new_privs {
-        filter(channel, rights)?;
+    if more.own_streams {
+        own_streams(account.uid)?;
     }
-    limit_rights(rights).step("drop capabilities")?;
-    if process.first == First::Program {
+    if let Some(domain) = more.personality {
+        let domain = Persona::from_bits_retain(domain as i32);
+        personality::set(domain).step("set the personality")?;
+    }
+    let rights = &process.rights;
+    rights::limit_bounding(rights.capabilities.bounding).step("drop capabilities")?;
+    // Both may be allowed to enter it: an image's directory may be closed to its user, and one that a
+    // user owns to root.
+    let entered = enter(&process.cwd);
+    rights::keep_over_change_of_user().step("drop capabilities")?;
+    become_user(&account, &process.user, identity)?;
+    rights::begin(&rights.capabilities).step("drop capabilities")?;
+    if entered.is_err() {
+        enter(&process.cwd)?;
+    }
+    let env = environment(&process.env, &account)?;
+    if more.check_program {
+        look_for(&process.args, &process.env)?;
+    }
+    gate(channel)?;
+    umask(Mode::from_bits_truncate(more.umask.unwrap_or(0o022)));
+    hand_over(more.kept)?;
+    sys::process::reset_signals().step("reset signals")?;
+    if process.first == First::Program && process.is_tied {
         // A change of user takes this away.
         prctl::set_pdeathsig(Signal::SIGKILL).step("tie the container to the runner")?;
     }
-    let env = environment(&process.env, &account)?;
-    enter(&process.cwd)?;
-    umask(Mode::from_bits_truncate(0o022));
-    sys::process::close_range_on_exec(3).step("close descriptors")?;
-    sys::process::reset_signals().step("reset signals")?;
-    if rights.no_new_privs {
-        filter(channel, rights)?;
-    }
+    rights::give_away(channel, rights, account.uid)?;
     match &process.job {
         Job::Execute => {}
         Job::Send(path) => end(copy::send(Path::new(path), std::io::stdout().lock())),
@@ -110,27 +128,6 @@ fn end(done: Result<()>) -> ! {
         }
     };
     std::process::exit(code)
-}
-
-/// Puts the program under its filters of system calls.
-fn filter(channel: &mut Channel, rights: &Rights) -> Result<()> {
-    if rights.sysinfo == Sysinfo::Container {
-        let program = filter::notify(&answers::CALLS);
-        match sys::seccomp::set_filter_with_listener(&program) {
-            Ok(listener) => channel.send_fd(&ToSupervisor::Calls, listener.as_fd())?,
-            // Inside another container that answers calls, ours can't.
-            Err(Errno::EBUSY) => channel.send(&ToSupervisor::Weaker(
-                "sysinfo(2) is answered by somebody else already, who shows other figures".into(),
-            ))?,
-            Err(e) => return Err(Error::new("take system calls over", e)),
-        }
-    }
-    match &rights.seccomp {
-        Some(profile) => {
-            sys::seccomp::set_filter(&filter::compile(profile)).step("filter system calls")
-        }
-        None => Ok(()),
-    }
 }
 
 /// Connects the program's streams.
@@ -230,40 +227,80 @@ pub(super) fn close_streams(null: &File) -> Result<()> {
     dup2_stderr(null).step("redirect standard error")
 }
 
-/// Takes from all programs to come the capabilities that aren't granted.
-fn limit_bounding(granted: u64) -> nix::Result<()> {
-    for cap in (0..=LAST_CAPABILITY).filter(|c| granted >> c & 1 == 0) {
-        match sys::caps::drop_bounding(cap) {
-            // The kernel knows fewer.
-            Err(Errno::EINVAL) => break,
-            r => r?,
-        }
-    }
-    sys::caps::clear_ambient()
-}
-
-/// Takes from the caller the capabilities that aren't granted, for good.
-pub(super) fn limit_rights(rights: &Rights) -> nix::Result<()> {
-    sys::caps::set(sys::caps::permitted()? & rights.capabilities)?;
-    if rights.no_new_privs { prctl::set_no_new_privs() } else { Ok(()) }
-}
-
-fn become_user(account: &Account, identity: &Identity) -> Result<()> {
+fn become_user(account: &Account, asked: &User, identity: &Identity) -> Result<()> {
     let unmapped = "this id is not mapped into the container: give the user a range in /etc/subuid and /etc/subgid";
     let failed = |e: Errno| {
         let who = format!("become user {}:{} of the container", account.uid, account.gid);
         Error::new(who, e).hint_if(Errno::EINVAL, unmapped)
     };
     // With a map that needed no helper, the kernel lets nobody set groups.
-    let may_set_groups =
-        !matches!(identity, Identity::Mapped(m) if m.writer == MapWriter::Ourselves);
-    if may_set_groups {
+    if identity.may_set_groups() || !asked.more.is_empty() {
         let groups: Vec<Gid> = account.groups.iter().map(|&g| Gid::from_raw(g)).collect();
         setgroups(&groups).map_err(failed)?;
     }
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     setresgid(gid, gid, gid).map_err(failed)?;
     setresuid(uid, uid, uid).map_err(failed)
+}
+
+/// Gives the streams to the user, who could not open them again by /dev/stdout and the like; what is
+/// everybody's, as /dev/null, stays whose it is.
+fn own_streams(uid: u32) -> Result<()> {
+    for stream in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+        // A stream may be closed.
+        let Ok(stat) = sys::stat::stat_fd(stream) else { continue };
+        if stat.uid == uid || stat.rdev == libc::makedev(1, 3) {
+            continue;
+        }
+        match fchown(stream, Some(Uid::from_raw(uid)), None) {
+            // Not mapped, read-only, or somebody else's: the program can use what is open.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS) => {}
+            Err(e) => return Err(Error::new("give the streams to the user", e)),
+        }
+    }
+    Ok(())
+}
+
+/// Hands the first descriptors from 3 on to the program, and no other.
+fn hand_over(kept: u32) -> Result<()> {
+    sys::process::close_range_on_exec(3 + kept).step("close descriptors")?;
+    for number in 3..3 + kept {
+        let fd = sys::process::inherited_fd(number as i32)
+            .step(&format!("hand over descriptor {number}"))?;
+        sys::process::keep_on_exec(&fd).step("hand over a descriptor")?;
+        // It is the program's from here on.
+        std::mem::forget(fd);
+    }
+    Ok(())
+}
+
+/// Makes sure that there is a program to be started.
+fn look_for(args: &[OsString], env: &[(OsString, OsString)]) -> Result<()> {
+    let name = args.first().map_or(OsStr::new(""), |a| a.as_os_str());
+    let usable = |path: &Path| access(path, AccessFlags::X_OK);
+    let failed = |e: Errno| {
+        let exit = if e == Errno::ENOENT { Exit::NotFound } else { Exit::CannotRun };
+        Error::new("run", e).at(name).with_exit(exit)
+    };
+    if name.as_bytes().contains(&b'/') {
+        return usable(Path::new(name)).map_err(failed);
+    }
+    let path = env.iter().find(|(n, _)| n == "PATH").map(|(_, v)| v.clone()).unwrap_or_default();
+    let mut why = None;
+    for dir in std::env::split_paths(&path) {
+        match usable(&dir.join(name)) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(e) => why = why.or(Some(e)),
+        }
+    }
+    Err(why.map_or_else(|| not_found(name), failed))
+}
+
+fn not_found(name: &OsStr) -> Error {
+    Error::new("run", "executable file not found in $PATH of the container")
+        .at(name)
+        .with_exit(Exit::NotFound)
 }
 
 fn environment(env: &[(OsString, OsString)], account: &Account) -> Result<Vec<CString>> {
@@ -330,11 +367,7 @@ fn execute(
             }
         }
     }
-    Err(denied.unwrap_or_else(|| {
-        Error::new("run", "no such program in the container's PATH")
-            .at(name)
-            .with_exit(Exit::NotFound)
-    }))
+    Err(denied.unwrap_or_else(|| not_found(name)))
 }
 
 fn c(s: &OsStr) -> Result<CString> {

@@ -54,7 +54,12 @@ pub(super) fn number(architecture: u32, name: &str) -> Option<u32> {
 /// Compiles a profile.
 pub(super) fn compile(profile: &Profile) -> Vec<Instruction> {
     let mut program = vec![load(ARCHITECTURE)];
-    for (architecture, lookup) in ARCHITECTURES {
+    let [native, _] = ARCHITECTURES.map(|(architecture, _)| architecture);
+    let may_run = |architecture: u32| {
+        let named = &profile.architectures;
+        named.is_empty() || architecture == native || named.contains(&architecture)
+    };
+    for (architecture, lookup) in ARCHITECTURES.into_iter().filter(|(a, _)| may_run(*a)) {
         let block = calls(profile, lookup);
         program.push(jump(op::JEQ, architecture, 1, 0));
         program.push(go(block.len()));
@@ -68,7 +73,7 @@ pub(super) fn compile(profile: &Profile) -> Vec<Instruction> {
 pub(super) fn notify(names: &[&str]) -> Vec<Instruction> {
     let names = names.iter().map(|n| (*n).to_owned()).collect();
     let rule = crate::spec::Rule { names, action: Action::Notify, arguments: Vec::new() };
-    let mut program = compile(&Profile { default: Action::Allow, rules: vec![rule] });
+    let mut program = compile(&Profile::new(Action::Allow, vec![rule]));
     // What no rule is about is the other filter's to decide.
     if let Some(last) = program.last_mut() {
         *last = ret(Action::Allow);
@@ -236,6 +241,7 @@ fn ret(action: Action) -> Instruction {
         Action::KillThread => 0,
         Action::Trap => 0x0003_0000,
         Action::Errno(number) => 0x0005_0000 | u32::from(number),
+        Action::Trace(number) => 0x7ff0_0000 | u32::from(number),
         Action::Notify => 0x7fc0_0000,
         Action::Log => 0x7ffc_0000,
         Action::Allow => 0x7fff_0000,
@@ -300,7 +306,7 @@ mod tests {
             action: Action::Allow,
             arguments: vec![],
         }];
-        let program = compile(&Profile { default: Action::Errno(1), rules });
+        let program = compile(&Profile::new(Action::Errno(1), rules));
         for n in (0..600).chain([0x4000_0000, u32::MAX]) {
             let expected = names.iter().any(|name| number(name) == n);
             assert_eq!(run(&program, n, [0; 6]) == ALLOW, expected, "{n}");
@@ -326,7 +332,7 @@ mod tests {
                 action: Action::Allow,
                 arguments: vec![argument(1), argument(5)],
             };
-            let program = compile(&Profile { default: Action::Errno(1), rules: vec![rule] });
+            let program = compile(&Profile::new(Action::Errno(1), vec![rule]));
             let answer = |v, w| run(&program, number("read"), [0, v, 0, 0, 0, w]);
             for v in yes {
                 assert_eq!(answer(*v, yes[0]), ALLOW, "{comparison:?} {v:#x}");

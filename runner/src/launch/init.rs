@@ -10,6 +10,7 @@ use sys::process::Fork;
 use crate::error::{Context, Error, Result};
 use crate::launch::child::signal_code;
 use crate::launch::exec::{self, Streams};
+use crate::launch::rights;
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::spec::{Spec, Terminal};
 
@@ -30,15 +31,16 @@ pub(super) fn run(channel: &mut Channel, spec: &Spec, streams: Streams) -> Resul
     channel.close();
     exec::close_streams(&null)?;
     drop(null);
-    exec::limit_rights(&spec.process.rights).step("drop capabilities")?;
+    rights::limit(&spec.process.rights).step("drop capabilities")?;
     Ok(watch(program, &all, spec.process.terminal))
 }
 
 fn become_program(channel: &mut Channel, spec: &Spec, streams: Streams) -> ! {
-    let failed = match exec::run(channel, &spec.process, &spec.identity, streams) {
-        Ok(never) => match never {},
-        Err(e) => e,
-    };
+    let failed =
+        match exec::run(channel, &spec.process, &spec.identity, streams, &mut exec::at_once) {
+            Ok(never) => match never {},
+            Err(e) => e,
+        };
     let code = failed.exit() as i32;
     match channel.send(&ToSupervisor::Failed(failed)) {
         Ok(()) | Err(_) => std::process::exit(code),

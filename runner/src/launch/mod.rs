@@ -5,8 +5,10 @@
 //! changes the root, and is pid 1.
 
 mod answers;
+mod apparmor;
 mod attach;
 mod builder;
+mod bundle;
 mod child;
 mod clients;
 pub(crate) mod copy;
@@ -14,10 +16,14 @@ mod detach;
 mod enter;
 mod exec;
 pub(crate) mod filter;
+mod gate;
+pub(crate) mod hooks;
 mod init;
+pub(crate) mod join;
 mod log;
 mod network;
 mod parent;
+mod rights;
 mod streams;
 mod supervise;
 mod sync;
@@ -34,10 +40,15 @@ use crate::error::{Context, Error, Result, best_effort, warn};
 use crate::launch::network::Network;
 use crate::launch::streams::{Streams, User};
 use crate::launch::supervise::{End, Watched, Watching};
-use crate::spec::{Audience, Cgroup, Identity, Net, Process, Shim, Spec, Strict, Upper};
+use crate::spec::{
+    Audience, Base, Cgroup, Identity, Net, Process, Root, Shim, Spec, Strict, Upper,
+};
 use crate::store::{Container, Elsewhere, Keep, ProcessId, State, remove_tree};
 
 pub(crate) use attach::{Attach, Keys, attach, wait_for_end};
+pub(crate) use bundle::{
+    Beginning, Console, Creation, Further, attend, begin, create, prepare_to_attend, start_further,
+};
 pub(crate) use detach::{Started, in_background};
 pub(crate) use exec::resource;
 pub(crate) use log::{Stream, parse as parse_log};
@@ -143,6 +154,19 @@ fn tell<'a>(
     }
 }
 
+/// Returns the namespaces of a container of `runner run`.
+pub(crate) fn own_namespaces(net: Net, identity: &Identity) -> u64 {
+    use sys::process::clone_flags as new;
+    let all = new::NEWNS
+        | new::NEWPID
+        | new::NEWUTS
+        | new::NEWIPC
+        | new::NEWCGROUP
+        | new::NEWTIME
+        | if net.is_own() { new::NEWNET } else { 0 };
+    if matches!(identity, Identity::Mapped(_)) { all | new::NEWUSER } else { all }
+}
+
 /// What `exec` starts in a running container.
 #[derive(Debug)]
 pub(crate) struct Entering {
@@ -152,8 +176,8 @@ pub(crate) struct Entering {
     pub(crate) cgroups: Vec<Cgroup>,
     /// The container's users.
     pub(crate) identity: Identity,
-    /// The container's network.
-    pub(crate) net: Net,
+    /// The namespaces in which it lives, and we don't (`sys::process::clone_flags`).
+    pub(crate) namespaces: u64,
     /// Limits that no cgroup holds.
     pub(crate) declared: Shim,
     /// What is started.
@@ -174,7 +198,9 @@ pub(crate) fn exec(
 /// Makes the directories that the container needs on the host.
 fn prepare(container: &Container, spec: &Spec) -> Result<()> {
     container.make_dirs()?;
-    let Upper::Kept { upper, work } = &spec.root.upper else { return Ok(()) };
+    let Base::Layers(Root { upper: Upper::Kept { upper, work }, .. }) = &spec.root else {
+        return Ok(());
+    };
     if Path::new(work).starts_with(container.dir()) {
         // Its lock says that nobody else uses it.
         remove_tree(Path::new(work), &spec.identity)?;

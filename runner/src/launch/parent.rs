@@ -16,7 +16,7 @@ use crate::launch::supervise::{End, Watched};
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
 use crate::launch::{BUILDER, mapped};
-use crate::spec::{Identity, Spec};
+use crate::spec::{Base, Identity, Spec, Upper};
 
 /// Starts the builder and watches the container to its end.
 pub(super) fn run(spec: &Spec, watched: Watched<'_>) -> Result<End> {
@@ -27,7 +27,11 @@ pub(super) fn run(spec: &Spec, watched: Watched<'_>) -> Result<End> {
     let mut watched = watched.begin(pid);
     let sent = introduce(&mut channel, pid, spec, &mut watched);
     trace.done("start the builder");
-    watched.until_the_end(channel, &spec.root.upper, sent)
+    let upper = match &spec.root {
+        Base::Layers(root) => &root.upper,
+        Base::Directory { .. } => &Upper::Scratch,
+    };
+    watched.until_the_end(channel, upper, sent)
 }
 
 /// Starts this program again as the builder, in new namespaces; returns how to talk to it.
@@ -36,7 +40,7 @@ fn start(flags: u64, identity: &Identity) -> Result<(Channel, i32)> {
         Identity::Mapped(_) => identity::refused(e),
         Identity::Host => crate::error::Error::new("create mount namespace", e),
     };
-    fork(flags, refused, |channel| {
+    fork(flags, Work::Build, refused, |channel| {
         if let Identity::Mapped(maps) = identity {
             let (ToContainer::Mapped, _) = channel.expect()? else {
                 return Err(crate::error::Error::new("wait for id maps", "another message came"));
@@ -50,7 +54,7 @@ fn start(flags: u64, identity: &Identity) -> Result<(Channel, i32)> {
 /// Starts this program again to enter a container, whose first process is `first`.
 pub(super) fn start_to_enter(first: i32) -> Result<(Channel, i32)> {
     let failed = |e| crate::error::Error::new("start a process", e);
-    fork(0, failed, |_| {
+    fork(0, Work::Enter, failed, |_| {
         // Where it is this very program, as a mount that nobody can write to, it need not be copied.
         let theirs = open_path(OsStr::new(&format!("/proc/{first}/exe")));
         let ours = open_path(OsStr::new("/proc/self/exe"))?;
@@ -61,9 +65,19 @@ pub(super) fn start_to_enter(first: i32) -> Result<(Channel, i32)> {
     })
 }
 
+/// What this program does when it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// It builds a container.
+    Build,
+    /// It enters one.
+    Enter,
+}
+
 /// Starts this program again, from what `seal` returns; returns how to talk to it.
-fn fork(
+pub(super) fn fork(
     flags: u64,
+    work: Work,
     refused: impl Fn(nix::errno::Errno) -> crate::error::Error,
     seal: impl FnOnce(&mut Channel) -> Result<OwnedFd>,
 ) -> Result<(Channel, i32)> {
@@ -71,7 +85,7 @@ fn fork(
     match sys::process::clone(flags).map_err(refused)? {
         Fork::Child => {
             drop(ours);
-            let kind = if flags == 0 { &[c"enter"][..] } else { &[] };
+            let kind = if work == Work::Enter { &[c"enter"][..] } else { &[] };
             let failed = seal(&mut theirs).and_then(|exe| start_builder(&theirs, &exe, kind));
             let error = match failed {
                 Ok(never) => match never {},
@@ -128,7 +142,7 @@ fn is_read_only(fd: &OwnedFd) -> bool {
 /// Returns our program in a form that a container that gets hold of it through /proc can't write to
 /// (CVE-2019-5736): by way of a read-only mount that is attached nowhere, or else as a copy in
 /// memory.
-fn sealed_self() -> Result<OwnedFd> {
+pub(super) fn sealed_self() -> Result<OwnedFd> {
     let exe = open_path(OsStr::new("/proc/self/exe"))?;
     // The descriptor leads into the mount namespace that we have just left, where no mount can be
     // copied from; so the name is looked up again, and has to lead to the same file.

@@ -172,6 +172,11 @@ impl<'a> Watched<'a> {
         if let Err(e) = introduced.and_then(|()| self.watch(&mut channel)) {
             self.fail(e);
         }
+        self.conclude(channel, upper)
+    }
+
+    /// Ends what is left, and says how it ended.
+    fn conclude(mut self, channel: Option<Channel>, upper: &Upper) -> Result<End> {
         best_effort("end the container", self.end_all_but_daemons(channel));
         self.streams.finish();
         self.trace.done("the program has ended");
@@ -192,6 +197,23 @@ impl<'a> Watched<'a> {
             (None, None) => Err(Error::new("build the container", "the builder ended early")),
         };
         Ok(End { outcome, memory_kills, ran: self.ran, streams: self.streams })
+    }
+
+    /// Watches a container that was built already until it has ended; `terminal` is the one that its
+    /// program has, if we carry it.
+    pub(super) fn attend(mut self, first: i32, terminal: Option<OwnedFd>) -> Result<End> {
+        let pidfd = sys::process::pidfd_open(first).step("watch the container")?;
+        self.first = Some((first, pidfd));
+        self.first_pid = Some(first);
+        self.ran = true;
+        if let Some(master) = terminal {
+            self.streams.terminal(master, self.stdin)?;
+        }
+        let watched = self.watch(&mut None);
+        if let Err(e) = watched {
+            self.fail(e);
+        }
+        self.conclude(None, &Upper::Scratch)
     }
 
     /// Writes down that the program runs.
@@ -286,6 +308,12 @@ impl<'a> Watched<'a> {
             }
             ToSupervisor::Calls => {
                 self.listener = fd;
+            }
+            ToSupervisor::Unmapped
+            | ToSupervisor::Opened { .. }
+            | ToSupervisor::Hooks
+            | ToSupervisor::Ready => {
+                self.fail(Error::new("build the container", "a message of another kind came"));
             }
             ToSupervisor::Weaker(text) if self.strict == Strict::On => {
                 self.fail(Error::new("--strict", text));

@@ -20,6 +20,10 @@ pub(super) enum ToContainer {
     Mapped,
     /// The network is ready.
     Network,
+    /// The hooks outside have run.
+    Hooked,
+    /// The program shall begin.
+    Begin,
 }
 
 /// What the processes that build the container say.
@@ -41,6 +45,19 @@ pub(super) enum ToSupervisor {
     Terminal,
     /// Where calls of the program are to be answered; the descriptor comes along.
     Calls,
+    /// It is in a new user namespace, whose maps are to be written.
+    Unmapped,
+    /// What was opened before the container's users were entered, by its numbers.
+    Opened {
+        /// The root directory.
+        root: i32,
+        /// Sources of mounts, as in the spec.
+        mounts: Vec<Option<i32>>,
+    },
+    /// The hooks outside are to be run.
+    Hooks,
+    /// All is ready but the program, which waits to be told.
+    Ready,
     /// Something is weaker than planned.
     Weaker(String),
     /// The container can't be built, or the program can't be started.
@@ -67,6 +84,11 @@ impl Channel {
     pub(super) fn inherited(fd: RawFd) -> Result<Channel> {
         let fd = sys::process::inherited_fd(fd).step("take over the socket")?;
         Ok(Channel(Some(UnixStream::from(fd))))
+    }
+
+    /// Takes a connection that was accepted.
+    pub(super) fn of(socket: UnixStream) -> Channel {
+        Channel(Some(socket))
     }
 
     /// Closes this process's copy of the end; others that were forked keep theirs.

@@ -53,8 +53,8 @@ fn resolve(user: &User, passwd: &str, group: &str) -> Result<Account> {
     let own_gid = number(3).unwrap_or(0);
     let (gid, groups) = match &user.group {
         None => (own_gid, name.map(|n| member_of(group, n)).unwrap_or_default()),
-        Some(Principal::Id(id)) => (*id, Vec::new()),
-        Some(Principal::Name(g)) => (group_id(group, g)?, Vec::new()),
+        Some(Principal::Id(id)) => (*id, user.more.clone()),
+        Some(Principal::Name(g)) => (group_id(group, g)?, user.more.clone()),
     };
     let home = row.as_ref().and_then(|f| f.get(5)).filter(|h| !h.is_empty());
     Ok(Account { uid, gid, groups, home: OsString::from(home.copied().unwrap_or("/")) })
@@ -89,7 +89,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlogs:x:40:web,other\n";
 
     fn account(user: Principal, group: Option<Principal>) -> Result<Account> {
-        resolve(&User { user, group }, PASSWD, GROUP)
+        resolve(&User { user, group, more: Vec::new() }, PASSWD, GROUP)
     }
 
     #[test]

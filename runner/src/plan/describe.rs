@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::plan::Planned;
-use crate::spec::{Identity, Range, Upper};
+use crate::spec::{Base, Identity, Range, Upper};
 
 /// Returns the plan as text, a line a thing.
 pub(crate) fn describe(planned: &Planned) -> String {
@@ -21,12 +21,17 @@ pub(crate) fn describe(planned: &Planned) -> String {
         lines.push(format!("cgroup {}", group.path.display()));
         lines.extend(group.writes.iter().map(|w| format!("  {} = {}", w.file, w.value)));
     }
-    lines.push(format!("root: {:?}", spec.root.driver));
-    lines.extend(spec.root.layers.iter().map(|layer| format!("  layer {}", show(layer))));
-    lines.push(match &spec.root.upper {
-        Upper::Scratch => format!("  changes are thrown away ({:?})", spec.root.scratch),
-        Upper::Kept { upper, .. } => format!("  changes in {}", show(upper)),
-    });
+    match &spec.root {
+        Base::Directory { path, .. } => lines.push(format!("root: {}", show(path))),
+        Base::Layers(root) => {
+            lines.push(format!("root: {:?}", root.driver));
+            lines.extend(root.layers.iter().map(|layer| format!("  layer {}", show(layer))));
+            lines.push(match &root.upper {
+                Upper::Scratch => format!("  changes are thrown away ({:?})", root.scratch),
+                Upper::Kept { upper, .. } => format!("  changes in {}", show(upper)),
+            });
+        }
+    }
     for (n, v) in spec.volumes.iter().enumerate() {
         let (from, to) = (show(&v.source), show(&v.target));
         lines.push(format!("volume {n}: {from} at {to}, {:?}", v.access));

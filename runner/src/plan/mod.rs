@@ -13,7 +13,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::cgroup::{self, Decision, Hierarchies, Limit};
 use crate::error::{Error, Result};
 use crate::identity;
-use crate::spec::{Audience, Identity, Limits, Request, Shim, Spec, Streams, Terminal, Volume};
+use crate::spec::{
+    Audience, Base, Begin, Clocks, Hooks, Identity, Limits, Net, Request, Shim, Spec, Streams,
+    Terminal, Volume,
+};
 use crate::store::{Keep, Store, short};
 
 pub(crate) use describe::describe;
@@ -81,11 +84,17 @@ pub(crate) fn plan(request: &Request, which: Which<'_>) -> Result<Planned> {
         cgroups: cgroup.cgroups(),
         hierarchies: cgroup.hierarchies(),
         net: request.network.net,
+        namespaces: namespaces(request.network.net),
+        clocks: Clocks::AtZero,
+        begin: Begin::Now,
         ports: request.network.ports.clone(),
-        root,
+        root: Base::Layers(root),
         shim: Some(shim(&request.limits, &cgroup)),
         volumes,
         devices: request.devices.clone(),
+        mounts: Vec::new(),
+        nodes: Vec::new(),
+        hooks: Hooks::default(),
         steps,
         process,
         streams,
@@ -93,6 +102,13 @@ pub(crate) fn plan(request: &Request, which: Which<'_>) -> Result<Planned> {
         trace: (which.trace == Trace::On).then(|| nanoseconds(started)),
     };
     Ok(Planned { spec, cgroup, store: which.store.dir().to_path_buf(), warnings })
+}
+
+/// Returns the namespaces that the first process is born into.
+fn namespaces(net: Net) -> u64 {
+    use sys::process::clone_flags as new;
+    let all = new::NEWNS | new::NEWPID | new::NEWUTS | new::NEWIPC;
+    if net.is_own() { all | new::NEWNET } else { all }
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {

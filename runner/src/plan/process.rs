@@ -9,7 +9,9 @@ use nix::unistd::Pid;
 use crate::cgroup::{Decision, Limit};
 use crate::error::{Error, Result};
 use crate::plan::seccomp;
-use crate::spec::{Job, Process, Request, Rights, SeccompRequest, Security, Terminal};
+use crate::spec::{
+    Capabilities, Job, More, Process, Request, Rights, SeccompRequest, Security, Terminal,
+};
 
 /// Where programs are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,6 +46,8 @@ pub(super) fn decide(request: &Request, cgroup: &Decision) -> Result<Process> {
         ulimits: asked.ulimits,
         rights: rights(&request.security),
         job: Job::Execute,
+        is_tied: true,
+        more: More::default(),
     })
 }
 
@@ -62,7 +66,7 @@ pub(crate) fn process_beside(request: &Request, first: Option<i32>) -> Result<Pr
 /// Returns what the container's programs may do.
 pub(crate) fn rights(security: &Security) -> Rights {
     Rights {
-        capabilities: security.capabilities,
+        capabilities: Capabilities::of_root(security.capabilities),
         no_new_privs: security.no_new_privs,
         seccomp: match &security.seccomp {
             SeccompRequest::Default => Some(seccomp::default(security.capabilities)),

@@ -89,7 +89,7 @@ pub(crate) fn parse_profile(text: &str, capabilities: u64) -> Result<Profile, St
         }
         rules.push(Rule { names, action, arguments });
     }
-    Ok(Profile { default, rules })
+    Ok(Profile::new(default, rules))
 }
 
 fn action(name: &str, number: Option<u16>) -> Result<Action, String> {

@@ -112,7 +112,7 @@ pub(super) fn default(capabilities: u64) -> Profile {
         let names = vec!["clone3".to_owned()];
         rules.push(Rule { names, action: Action::Errno(ENOSYS), arguments: Vec::new() });
     }
-    Profile { default: Action::Errno(EPERM), rules }
+    Profile::new(Action::Errno(EPERM), rules)
 }
 
 fn allow(names: &str) -> Rule {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use sys::mount::attr;
 
-use crate::spec::{Access, Identity, Net, Request, Step, Terminal, Tmpfs};
+use crate::spec::{Access, Enter, Identity, Net, Request, Step, Terminal, Tmpfs};
 
 /// Paths that nobody may read: they tell of the host, or let it be harmed (the list of podman).
 const MASKED: [&str; 13] = [
@@ -70,7 +70,7 @@ pub(super) fn decide(
     if request.network.net == Net::Pasta {
         steps.push(Step::Network);
     }
-    steps.push(Step::Pivot);
+    steps.push(Step::Pivot(Enter::Pivot));
     steps
 }
 

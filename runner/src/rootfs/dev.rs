@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
@@ -46,11 +47,25 @@ pub(crate) fn dev(root: &OwnedFd) -> Result<()> {
     for dir in ["pts", "shm", "mqueue"] {
         mkdirat(&mount, dir, Mode::from_bits_truncate(0o755)).step_at("create", dir)?;
     }
-    for (name, target) in LINKS {
-        symlinkat(target, &mount, name).step_at("create link", name)?;
-    }
+    make_links(&mount)?;
     for (name, numbers) in NODES {
         bind_node(&mount, name, numbers)?;
+    }
+    Ok(())
+}
+
+/// Makes the links in the /dev that a bundle has, as far as they are missing.
+pub(crate) fn links(root: &OwnedFd) -> Result<()> {
+    let dev = find_or_make(root, OsStr::new("/dev"), Kind::Directory)?;
+    make_links(&dev)
+}
+
+fn make_links(dev: &OwnedFd) -> Result<()> {
+    for (name, target) in LINKS {
+        match symlinkat(target, dev, name) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(Error::new("create link", e).at(name)),
+        }
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! From layers to a root directory: the merged tree, what is mounted in it, and the step into it.
 
+pub(crate) mod bundle;
+mod copy_up;
 pub(crate) mod daemon;
 pub(crate) mod dev;
 mod init_layer;

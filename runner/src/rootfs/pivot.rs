@@ -7,6 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use crate::error::{Context, Error, Result};
+use crate::spec::Enter;
 
 /// How the root was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +19,11 @@ pub(crate) enum Pivoted {
 }
 
 /// Makes `root`, which must be a mount point, the root of the caller's mount namespace.
-pub(crate) fn pivot(root: &OwnedFd) -> Result<Pivoted> {
+pub(crate) fn pivot(root: &OwnedFd, how: Enter) -> Result<Pivoted> {
     fchdir(root).step("enter the new root")?;
+    if how == Enter::Move {
+        return moved();
+    }
     // The old root ends up mounted over the new one, under the same path, where we stand ...
     match pivot_root(".", ".") {
         Ok(()) => {}
@@ -34,8 +38,11 @@ pub(crate) fn pivot(root: &OwnedFd) -> Result<Pivoted> {
 }
 
 fn moved() -> Result<Pivoted> {
-    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
-        .step("move the new root over the old one")?;
+    match mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>) {
+        // A bundle's root is there already.
+        Ok(()) | Err(Errno::ELOOP | Errno::EINVAL | Errno::EBUSY) => {}
+        Err(e) => return Err(Error::new("move the new root over the old one", e)),
+    }
     chroot(".").step("change the root")?;
     chdir("/").step("enter the new root")?;
     Ok(Pivoted::Moved)

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
+use nix::unistd::symlinkat;
 use sys::mount::attr;
 
 use crate::error::{Context, Error, Result};
@@ -43,22 +44,31 @@ pub(crate) fn sys(root: &OwnedFd, access: Access) -> Result<()> {
 
 /// Binds the host's /sys with all below it, read-only.
 pub(crate) fn host_sys(root: &OwnedFd) -> Result<()> {
+    host_sys_at(root, OsStr::new("/sys"))
+}
+
+/// Binds the host's /sys at another place.
+pub(crate) fn host_sys_at(root: &OwnedFd, path: &OsStr) -> Result<()> {
     let host = fs::File::open("/sys").step_at("open", "/sys")?;
     let mount = ::sys::mount::clone_mount_tree(&host).step_at("bind", "/sys")?;
     ::sys::mount::mount_setattr_tree(&mount, INERT | attr::RDONLY)
         .step_at("make read-only", "/sys")?;
-    put(root, "/sys", &mount)
+    put_at(root, path, &mount)
 }
 
-/// Mounts the hierarchies of cgroups as the cgroup namespace of the caller has them, read-only:
-/// programs read their limits there.
-pub(crate) fn cgroups(root: &OwnedFd, hierarchies: &[Hierarchy]) -> Result<()> {
-    let path = "/sys/fs/cgroup";
-    let attributes = INERT | attr::RDONLY;
+/// Mounts the hierarchies of cgroups as the cgroup namespace of the caller has them: programs read their
+/// limits there. `access` is `RDONLY` or 0.
+pub(crate) fn cgroups(
+    root: &OwnedFd,
+    hierarchies: &[Hierarchy],
+    path: &OsStr,
+    access: u64,
+) -> Result<()> {
+    let attributes = INERT | access;
     if let [Hierarchy { name, version: Version::V2, .. }] = hierarchies
         && name.is_empty()
     {
-        return put(
+        return put_at(
             root,
             path,
             &new_mount(c"cgroup2", &[Opt::Value(c"source", "cgroup2")], attributes)?,
@@ -70,12 +80,21 @@ pub(crate) fn cgroups(root: &OwnedFd, hierarchies: &[Hierarchy]) -> Result<()> {
     }
     let options = [Opt::Value(c"source", "tmpfs"), Opt::Value(c"mode", "0755")];
     let top = new_mount(c"tmpfs", &options, INERT)?;
-    put(root, path, &top)?;
+    put_at(root, path, &top)?;
     for h in hierarchies {
         let at = find_or_make(&top, OsStr::new(&h.name), Kind::Directory)?;
         attach(&hierarchy(h, attributes)?, &at, OsStr::new(&h.name))?;
+        links_of_hierarchy(&top, &h.name)?;
     }
     ::sys::mount::mount_setattr(&top, attributes).step_at("make read-only", path)
+}
+
+/// Makes the names of single controllers that lead to a hierarchy of several (`cpu`, `cpuacct`).
+pub(crate) fn links_of_hierarchy(top: &OwnedFd, name: &str) -> Result<()> {
+    for one in name.split(',').filter(|one| *one != name) {
+        symlinkat(name, top, one).step_at("create link", one)?;
+    }
+    Ok(())
 }
 
 fn hierarchy(h: &Hierarchy, attributes: u64) -> Result<OwnedFd> {
@@ -160,7 +179,10 @@ pub(crate) fn tmpfs(root: &OwnedFd, tmpfs: &Tmpfs) -> Result<()> {
 }
 
 fn put(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<()> {
-    let path = OsStr::new(path);
+    put_at(root, OsStr::new(path), mount)
+}
+
+fn put_at(root: &OwnedFd, path: &OsStr, mount: &OwnedFd) -> Result<()> {
     let at = find_or_make(root, path, Kind::Directory)?;
     if !::sys::stat::stat_fd(&at).step_at("stat", path)?.is_dir() {
         return Err(Error::new("mount in the container", Errno::ENOTDIR).at(path));

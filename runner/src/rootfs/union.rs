@@ -30,9 +30,9 @@ pub(crate) enum Union {
 ///
 /// # Preconditions
 /// The caller is root of the container's user namespace and sees the host's files.
-pub(crate) fn prepare(spec: &Spec) -> Result<(Union, Option<Daemon>)> {
+pub(crate) fn prepare(spec: &Spec, root: &Root) -> Result<(Union, Option<Daemon>)> {
     let scratch = Path::new(&spec.state).join("scratch");
-    if spec.root.scratch == Scratch::Memory {
+    if root.scratch == Scratch::Memory {
         let (kind, flags) = (Some("tmpfs"), MsFlags::MS_NODEV);
         mount(kind, &scratch, kind, flags, Some("mode=0700"))
             .step_at("mount tmpfs on", &scratch)?;
@@ -42,37 +42,37 @@ pub(crate) fn prepare(spec: &Spec) -> Result<(Union, Option<Daemon>)> {
         fs::create_dir(&dir).step_at("create directory", &dir).map(|()| dir)
     };
     let init = make("init")?;
-    init_layer::fill(&init, &spec.root)?;
+    init_layer::fill(&init, root)?;
     let mut options = OsString::from("lowerdir=");
     options.push(escape(init.as_os_str()));
-    for layer in &spec.root.layers {
+    for layer in &root.layers {
         options.push(":");
         options.push(escape(layer));
     }
-    let (upper, work) = match &spec.root.upper {
+    let (upper, work) = match &root.upper {
         Upper::Kept { upper, work } => (upper.clone(), work.clone()),
         Upper::Scratch => (make("upper")?.into_os_string(), make("work")?.into_os_string()),
     };
-    let top = spec.root.layers.first().map_or(Path::new("/"), Path::new);
+    let top = root.layers.first().map_or(Path::new("/"), Path::new);
     init_layer::top_like(Path::new(&upper), top)?;
     options.push(",upperdir=");
     options.push(escape(&upper));
     options.push(",workdir=");
     options.push(escape(&work));
-    match spec.root.driver {
+    match root.driver {
         Driver::Kernel => {
-            if spec.root.userxattr {
+            if root.userxattr {
                 options.push(",userxattr");
             }
             Ok((Union::Kernel(options), None))
         }
-        Driver::Unionfs => fuse(spec, options),
+        Driver::Unionfs => fuse(spec, root, options),
     }
 }
 
 /// Mounts FUSE and starts the daemon that answers.
-fn fuse(spec: &Spec, mut options: OsString) -> Result<(Union, Option<Daemon>)> {
-    if spec.root.unmapped_root {
+fn fuse(spec: &Spec, root: &Root, mut options: OsString) -> Result<(Union, Option<Daemon>)> {
+    if root.unmapped_root {
         options.push(",unmapped_root");
     }
     let (device, mount) = fuse_mount("unionfs", attr::NODEV)?;

@@ -1,5 +1,6 @@
 //! The container as data: what `plan` decided and `launch` executes. Every room may name it.
 
+mod bundle;
 pub(crate) mod capability;
 mod limits;
 mod request;
@@ -10,12 +11,13 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use bundle::{Attributes, Begin, Clocks, Enter, Hook, Hooks, Mount, Mounted, Node};
 pub(crate) use limits::{DeviceRate, Limits, Rate, RateKind, Ulimit};
 pub(crate) use request::{
     Audience, MissingCwd, Network, ProcessRequest, Request, RootRequest, SeccompRequest, Security,
     Stop, Strict, Sysinfo,
 };
-pub(crate) use seccomp::{Action, Argument, Comparison, Profile, Rule};
+pub(crate) use seccomp::{Action, Argument, Comparison, Listener, Profile, Rule};
 pub(crate) use step::Step;
 
 /// A whole container, decided before anything is touched. It travels to the process that builds
@@ -34,16 +36,29 @@ pub(crate) struct Spec {
     pub(crate) hierarchies: Vec<Hierarchy>,
     /// Which network it sees.
     pub(crate) net: Net,
+    /// Namespaces that its first process is born into (`sys::process::clone_flags`), beside those that
+    /// whoever makes it is in.
+    pub(crate) namespaces: u64,
+    /// Its clocks.
+    pub(crate) clocks: Clocks,
+    /// When its program begins.
+    pub(crate) begin: Begin,
     /// Ports of the host that lead inside.
     pub(crate) ports: Vec<Port>,
-    /// What its root directory is made of.
-    pub(crate) root: Root,
+    /// What its root directory is.
+    pub(crate) root: Base,
     /// The files below /proc and /sys that show the container's own figures.
     pub(crate) shim: Option<Shim>,
     /// Directories and files of the host that are seen inside.
     pub(crate) volumes: Vec<Volume>,
     /// Devices of the host that are seen inside.
     pub(crate) devices: Vec<Device>,
+    /// Mounts of a bundle.
+    pub(crate) mounts: Vec<Mount>,
+    /// Devices of a bundle.
+    pub(crate) nodes: Vec<Node>,
+    /// Hooks of a bundle that its first process runs.
+    pub(crate) hooks: Hooks,
     /// What the first process does in the new namespaces, in order.
     pub(crate) steps: Vec<Step>,
     /// The program.
@@ -65,6 +80,13 @@ pub(crate) enum Identity {
     Mapped(Maps),
 }
 
+impl Identity {
+    /// Whether the kernel lets the container's processes set groups.
+    pub(crate) fn may_set_groups(&self) -> bool {
+        !matches!(self, Identity::Mapped(m) if m.writer == MapWriter::Ourselves)
+    }
+}
+
 /// The id maps of a user namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Maps {
@@ -81,6 +103,8 @@ pub(crate) struct Maps {
 pub(crate) enum MapWriter {
     /// We ourselves, which is allowed for one's own id only; groups can't be set then.
     Ourselves,
+    /// We ourselves, as we have the right to map any id.
+    Privileged,
     /// The setuid helpers newuidmap and newgidmap, which know /etc/subuid and /etc/subgid.
     Helpers,
 }
@@ -194,6 +218,20 @@ pub(crate) enum Driver {
     Unionfs,
     /// The kernel's overlay.
     Kernel,
+}
+
+/// What the root directory is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Base {
+    /// Layers that are merged.
+    Layers(Root),
+    /// A directory that somebody else made.
+    Directory {
+        /// Its path.
+        path: OsString,
+        /// The descriptor under which it was opened before the container's users were entered.
+        opened: Option<i32>,
+    },
 }
 
 /// What the root directory is made of.
@@ -312,19 +350,63 @@ pub(crate) struct Process {
     pub(crate) rights: Rights,
     /// What it does.
     pub(crate) job: Job,
+    /// Whether it ends with whoever started it.
+    pub(crate) is_tied: bool,
+    /// What bundles ask for beyond that.
+    pub(crate) more: More,
+}
+
+/// What a process of a bundle starts with beyond others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct More {
+    /// Which modes new files don't get; `None`: 022.
+    pub(crate) umask: Option<u32>,
+    /// Execution domain and its flags (personality(2)).
+    pub(crate) personality: Option<u32>,
+    /// Profile of AppArmor.
+    pub(crate) apparmor: Option<String>,
+    /// How many descriptors from 3 on are handed over.
+    pub(crate) kept: u32,
+    /// Whether the streams become the user's.
+    pub(crate) own_streams: bool,
+    /// Whether the program has to be there before somebody says that it shall begin.
+    pub(crate) check_program: bool,
 }
 
 /// What a program of the container may do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Rights {
-    /// Capabilities (bit n is capability n).
-    pub(crate) capabilities: u64,
+    /// Capabilities.
+    pub(crate) capabilities: Capabilities,
     /// Whether set-user-ID programs give no rights.
     pub(crate) no_new_privs: bool,
     /// Which system calls are allowed; `None`: all.
     pub(crate) seccomp: Option<Profile>,
     /// Who answers sysinfo(2) and sched_getaffinity(2).
     pub(crate) sysinfo: Sysinfo,
+}
+
+/// The sets of capabilities(7) that a program starts with (bit n is capability n).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Capabilities {
+    /// What it can get at most.
+    pub(crate) bounding: u64,
+    /// What it has.
+    pub(crate) effective: u64,
+    /// What it may take.
+    pub(crate) permitted: u64,
+    /// What programs whose files say so inherit.
+    pub(crate) inheritable: u64,
+    /// What all its programs inherit.
+    pub(crate) ambient: u64,
+}
+
+impl Capabilities {
+    /// Returns those of a root that has no others.
+    pub(crate) fn of_root(set: u64) -> Capabilities {
+        let none = Capabilities::default();
+        Capabilities { bounding: set, effective: set, permitted: set, ..none }
+    }
 }
 
 /// A user as the command line names it.
@@ -334,6 +416,9 @@ pub(crate) struct User {
     pub(crate) user: Principal,
     /// Group; `None`: the user's own groups.
     pub(crate) group: Option<Principal>,
+    /// Further groups, beside a group that is named.
+    #[serde(default)]
+    pub(crate) more: Vec<u32>,
 }
 
 /// A user or group, by name or by number.

@@ -10,6 +10,31 @@ pub(crate) struct Profile {
     /// For the rest: of those that name a call, the first with conditions that hold decides, else the
     /// first without conditions.
     pub(crate) rules: Vec<Rule>,
+    /// Flags of the filter (`sys::seccomp::flag`).
+    #[serde(default)]
+    pub(crate) flags: u64,
+    /// Architectures (`sys::seccomp::arch`) whose programs may run; empty: all of the machine.
+    #[serde(default)]
+    pub(crate) architectures: Vec<u32>,
+    /// Who answers calls whose action says so.
+    #[serde(default)]
+    pub(crate) listener: Option<Listener>,
+}
+
+impl Profile {
+    /// Returns a filter for programs of all architectures of the machine.
+    pub(crate) fn new(default: Action, rules: Vec<Rule>) -> Profile {
+        Profile { default, rules, flags: 0, architectures: Vec::new(), listener: None }
+    }
+}
+
+/// A socket at which somebody waits for calls to answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listener {
+    /// Its path on the host.
+    pub(crate) path: String,
+    /// What it is told beside the container's state.
+    pub(crate) metadata: String,
 }
 
 /// What is done with some calls.
@@ -38,8 +63,10 @@ pub(crate) enum Action {
     KillThread,
     /// The process ends.
     KillProcess,
-    /// A process of ours answers.
+    /// A process of ours answers, or the one that listens.
     Notify,
+    /// A tracer is told this number; without one the call fails.
+    Trace(u16),
 }
 
 /// A condition on an argument of a call.

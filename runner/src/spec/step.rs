@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Access, Tmpfs};
+use crate::spec::{Access, Enter, Tmpfs};
 
 /// What the first process does in the new namespaces. The order of [`super::Spec::steps`] is the
 /// order of execution.
@@ -14,6 +14,8 @@ use crate::spec::{Access, Tmpfs};
 pub(crate) enum Step {
     /// Name the host.
     Hostname(String),
+    /// Name its domain.
+    Domainname(String),
     /// Bring the loopback interface up.
     Loopback,
     /// See one's own cgroup as the root of all.
@@ -57,7 +59,23 @@ pub(crate) enum Step {
     /// Make the root unwritable.
     ReadOnlyRoot,
     /// Make the merged root `/` and let go of the host's.
-    Pivot,
+    Pivot(Enter),
+    /// Join a new session keyring of this name.
+    Keyring(String),
+    /// Attach a mount of the bundle, by its place in the list.
+    Mount(usize),
+    /// Make the bundle's devices.
+    Nodes,
+    /// Make the links that programs expect in /dev.
+    DevLinks,
+    /// Set a parameter of the kernel: its name and its value.
+    Sysctl(String, String),
+    /// Wait until hooks outside have run.
+    OuterHooks,
+    /// Run hooks in the new namespaces.
+    InnerHooks,
+    /// Let mounts of the root travel between namespaces as `MS_SHARED` and its like say.
+    Propagation(u64, bool),
 }
 
 impl fmt::Display for Step {
@@ -85,7 +103,16 @@ impl fmt::Display for Step {
             Step::ReadOnly(path) => write!(f, "make read-only {path}"),
             Step::Console => f.write_str("open a terminal"),
             Step::ReadOnlyRoot => f.write_str("make the root read-only"),
-            Step::Pivot => f.write_str("change the root"),
+            Step::Pivot(_) => f.write_str("change the root"),
+            Step::Domainname(name) => write!(f, "set the domain name {name}"),
+            Step::Keyring(name) => write!(f, "join the keyring {name}"),
+            Step::Mount(n) => write!(f, "attach mount {n}"),
+            Step::Nodes => f.write_str("make devices"),
+            Step::DevLinks => f.write_str("make links in /dev"),
+            Step::Sysctl(name, _) => write!(f, "set {name}"),
+            Step::OuterHooks => f.write_str("wait for hooks"),
+            Step::InnerHooks => f.write_str("run hooks"),
+            Step::Propagation(..) => f.write_str("set the propagation of the root"),
         }
     }
 }

@@ -19,7 +19,9 @@ use crate::spec::Identity;
 
 pub(crate) use container::{Container, Elsewhere};
 pub(crate) use entry::{Entry, Status, all, find, short};
-pub(crate) use record::{ImageRef, Keep, ProcessId, Record, State, now};
+pub(crate) use record::{
+    Durable, ImageRef, Keep, ProcessId, Record, State, now, read_json, write_json,
+};
 pub(crate) use remove::remove_tree;
 pub(crate) use time::{rfc3339, span};
 pub(crate) use volume::{ManagedVolume, Volumes};

@@ -1,0 +1,238 @@
+//! Cgroups at a place that somebody else chose, as bundles of the OCI runtime specification name them.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::cgroup::find::{self, Found};
+use crate::cgroup::{remove_tree, write};
+use crate::error::{Error, Result, best_effort};
+use crate::spec::{self, Hierarchy, Version};
+
+/// Controllers of v2 that bundles have limits for.
+const CONTROLLERS: [&str; 7] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"];
+
+/// A cgroup of one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// Its directory.
+    pub(crate) path: PathBuf,
+    /// Which interface it has.
+    pub(crate) version: Version,
+    /// Controllers of its hierarchy.
+    pub(crate) controllers: Vec<String>,
+    /// Where its hierarchy is mounted.
+    top: PathBuf,
+}
+
+/// Cgroups that were made.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// Those of the container.
+    pub(crate) placed: Vec<Placed>,
+    /// Directories above them that were missing, the topmost first.
+    pub(crate) above: Vec<PathBuf>,
+    /// Why a hierarchy has none, by its controllers.
+    pub(crate) refused: Vec<(Vec<String>, String)>,
+}
+
+/// Decides where a container's cgroups are: at an absolute path below the top of each hierarchy, or at a
+/// relative one below our own cgroup.
+///
+/// # Errors
+/// The path leads elsewhere.
+pub(crate) fn decide(path: &Path) -> Result<Vec<Placed>> {
+    let is_plain = |c: &Component<'_>| matches!(c, Component::Normal(_) | Component::RootDir);
+    if !path.components().all(|c| is_plain(&c)) {
+        return Err(Error::new("linux.cgroupsPath", "it may not have `..`").at(path));
+    }
+    let below = path.strip_prefix("/").unwrap_or(path);
+    let one = |f: Found| {
+        let parent = if path.is_absolute() { &f.top } else { &f.own };
+        let path = parent.join(below);
+        Placed { path, version: f.version, controllers: f.controllers, top: f.top }
+    };
+    Ok(find::all().into_iter().map(one).collect())
+}
+
+/// Returns the hierarchies in which these are, as a container sees them.
+pub(crate) fn hierarchies(placed: &[Placed]) -> Vec<Hierarchy> {
+    let mut all = find::mounted();
+    all.retain(|h| {
+        let at = Path::new("/sys/fs/cgroup").join(&h.name);
+        placed.iter().any(|p| p.version == h.version && p.top == at)
+    });
+    all
+}
+
+/// Returns them for whoever joins them.
+pub(crate) fn cgroups(placed: &[Placed]) -> Vec<spec::Cgroup> {
+    let one = |p: &Placed| spec::Cgroup { path: p.path.clone().into(), version: p.version };
+    placed.iter().map(one).collect()
+}
+
+/// Makes cgroups as far as we may. `needed`: controllers of v2 to switch on.
+///
+/// # Errors
+/// One is there already, and in use; or it can't be made though we may.
+pub(crate) fn make(all: Vec<Placed>, needed: &[&str]) -> Result<Made> {
+    let mut made = Made::default();
+    for placed in all {
+        let (before, mut above) = (made.above.len(), Vec::new());
+        let outcome = make_one(&placed, needed, &mut above);
+        made.above.extend(above);
+        match outcome {
+            Ok(()) => made.placed.push(placed),
+            Err(e) if is_refusal(&e) => {
+                remove_above(made.above.drain(before..));
+                let text = Error::new("create cgroup", e).at(&placed.path).to_string();
+                made.refused.push((placed.controllers, text));
+            }
+            Err(e) => {
+                made.remove();
+                return Err(Error::new("create cgroup", e).at(&placed.path));
+            }
+        }
+    }
+    Ok(made)
+}
+
+fn is_refusal(e: &io::Error) -> bool {
+    const REFUSALS: [Errno; 3] = [Errno::EACCES, Errno::EPERM, Errno::EROFS];
+    e.raw_os_error().is_some_and(|n| REFUSALS.contains(&Errno::from_raw(n)))
+}
+
+fn make_one(placed: &Placed, needed: &[&str], above: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut missing: Vec<&Path> =
+        placed.path.ancestors().take_while(|dir| *dir != placed.top && !dir.exists()).collect();
+    missing.reverse();
+    if placed.version == Version::V2 {
+        // From the top down: a controller is there only where the parent hands it on.
+        let mut line: Vec<&Path> = placed.path.ancestors().skip(1).collect();
+        line.retain(|dir| dir.starts_with(&placed.top));
+        for dir in line.into_iter().rev().filter(|dir| dir.exists()) {
+            enable(dir, needed);
+        }
+    }
+    let has_cpuset = placed.controllers.iter().any(|c| c == "cpuset");
+    if missing.is_empty() && !is_unused(&placed.path) {
+        let text = "it is there already, with processes in it";
+        return Err(io::Error::other(text));
+    }
+    for dir in missing {
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+            Ok(()) if dir != placed.path => above.push(dir.to_path_buf()),
+            Ok(()) => {}
+        }
+        if has_cpuset {
+            fill_cpuset(dir)?;
+        }
+        if placed.version == Version::V2 && dir != placed.path {
+            enable(dir, needed);
+        }
+    }
+    // Whoever may not put processes there has made nothing.
+    fs::File::options().write(true).open(placed.path.join("cgroup.procs")).map(drop)
+}
+
+fn is_unused(path: &Path) -> bool {
+    fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|list| list.trim().is_empty())
+}
+
+/// Hands controllers on to the children of a cgroup, as far as it has them.
+fn enable(dir: &Path, needed: &[&str]) {
+    let there = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    for name in needed.iter().filter(|n| there.split_whitespace().any(|c| c == **n)) {
+        match write(dir, "cgroup.subtree_control", &format!("+{name}")) {
+            // That a limit has no file is told where it is written.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Gives a new cpuset of v1 the CPUs and nodes of its parent: an empty one takes no process.
+fn fill_cpuset(dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if fs::read_to_string(dir.join(file))?.trim().is_empty() {
+            write(dir, file, fs::read_to_string(parent.join(file))?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_above(dirs: impl DoubleEndedIterator<Item = PathBuf>) {
+    for dir in dirs.rev() {
+        match fs::remove_dir(&dir) {
+            // Another container is there meanwhile.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+impl Made {
+    /// Removes them again.
+    pub(crate) fn remove(&mut self) {
+        for placed in self.placed.drain(..) {
+            best_effort("remove cgroup", remove_tree(&placed.path));
+        }
+        remove_above(self.above.drain(..));
+    }
+}
+
+/// Removes a container's cgroups, and those above that were made for it and hold nothing else.
+///
+/// # Preconditions
+/// All processes in them have ended.
+pub(crate) fn remove(cgroups: &[spec::Cgroup], above: &[PathBuf]) -> Result<()> {
+    for cgroup in cgroups {
+        let path = Path::new(&cgroup.path);
+        remove_tree(path).map_err(|e| Error::new("remove cgroup", e).at(path))?;
+    }
+    remove_above(above.iter().cloned());
+    Ok(())
+}
+
+/// Returns the processes in a container's cgroups and in those below them.
+pub(crate) fn processes(cgroups: &[spec::Cgroup]) -> Vec<i32> {
+    let mut all = Vec::new();
+    // All hierarchies hold the same.
+    if let Some(cgroup) = cgroups.iter().find(|c| Path::new(&c.path).exists()) {
+        collect(Path::new(&cgroup.path), &mut all);
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn collect(dir: &Path, all: &mut Vec<i32>) {
+    let list = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    all.extend(list.split_whitespace().filter_map(|p| p.parse::<i32>().ok()).filter(|p| *p > 0));
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            collect(&entry.path(), all);
+        }
+    }
+}
+
+/// Returns cgroups that were made before.
+pub(crate) fn of(cgroups: &[spec::Cgroup]) -> Vec<Placed> {
+    let all = find::all();
+    let one = |cgroup: &spec::Cgroup| {
+        let path = PathBuf::from(&cgroup.path);
+        let found =
+            all.iter().find(|f| f.version == cgroup.version && path.starts_with(&f.top))?.clone();
+        let (version, controllers, top) = (found.version, found.controllers, found.top);
+        Some(Placed { path, version, controllers, top })
+    };
+    cgroups.iter().filter_map(one).collect()
+}
+
+/// Returns the controllers of v2 that some settings need.
+pub(crate) fn needed(controllers: &[&str]) -> Vec<&'static str> {
+    CONTROLLERS.into_iter().filter(|c| controllers.contains(c)).collect()
+}
