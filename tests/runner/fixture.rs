@@ -102,6 +102,11 @@ impl Host {
         self.scratch.path()
     }
 
+    /// Returns the ids of who starts containers, unless it is root.
+    pub(crate) fn ids(&self) -> Option<(u32, u32)> {
+        self.who.ids()
+    }
+
     /// Makes a directory that belongs to the user.
     pub(crate) fn home_dir(&self, name: &str) -> PathBuf {
         let dir = self.scratch.dir(&format!("home/{name}"));
@@ -113,7 +118,12 @@ impl Host {
 
     /// Returns a command that starts the runner, without arguments.
     pub(crate) fn bare(&self) -> Command {
-        let mut command = Command::new(self.scratch.path().join("container-tool"));
+        self.bare_as(&self.scratch.path().join("container-tool"))
+    }
+
+    /// Returns a command that starts a program as who starts containers.
+    pub(crate) fn bare_as(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -181,7 +191,7 @@ impl Host {
 
     /// Waits until something holds that is about to.
     #[track_caller]
-    pub(crate) fn until(&self, holds: impl Fn() -> bool) {
+    pub(crate) fn until(&self, mut holds: impl FnMut() -> bool) {
         for _ in 0..3000 {
             if holds() {
                 return;
@@ -292,7 +302,7 @@ impl Traces {
 }
 
 /// Returns the children of this process, among them orphans of its children.
-fn children() -> BTreeSet<i32> {
+pub(crate) fn children() -> BTreeSet<i32> {
     let mut all = BTreeSet::new();
     for task in std::fs::read_dir("/proc/self/task").expect("list threads").flatten() {
         let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();

@@ -92,11 +92,12 @@ fn end(granted: &Capabilities, uid: u32) -> nix::Result<()> {
     let inheritable = had & granted.inheritable;
     let stays = if uid == 0 { had } else { had & granted.ambient };
     let (effective, permitted) = (stays & granted.effective, stays & granted.permitted);
-    // The set of ambient capabilities is a part of these two.
-    let permitted = permitted | granted.ambient & inheritable;
-    let effective = effective & permitted | granted.ambient & inheritable;
+    // The ambient set is a part of these two, and of the inheritable one.
+    let ambient = granted.ambient & inheritable;
+    let permitted = permitted | ambient;
+    let effective = effective & permitted | ambient;
     sys::caps::set_each(Sets { effective, permitted, inheritable })?;
-    for cap in (0..=LAST_CAPABILITY).filter(|c| granted.ambient & inheritable >> c & 1 == 1) {
+    for cap in (0..=LAST_CAPABILITY).filter(|c| ambient >> c & 1 == 1) {
         sys::caps::raise_ambient(cap)?;
     }
     Ok(())

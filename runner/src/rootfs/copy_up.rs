@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -57,19 +57,27 @@ fn one(from: &OwnedFd, to: &OwnedFd, name: &OsStr, stat: &Stat) -> nix::Result<(
         }
         libc::S_IFLNK => {
             sys::name::symlink(&sys::name::readlink(from, name)?, to, name)?;
-            sys::name::chown_at(to, name, Some(stat.uid), Some(stat.gid))
+            owner(to, name, stat)
         }
         libc::S_IFSOCK => Ok(()),
         _ => {
             sys::name::mknod(to, name, stat.mode, stat.rdev)?;
-            sys::name::chown_at(to, name, Some(stat.uid), Some(stat.gid))
+            owner(to, name, stat)
         }
+    }
+}
+
+/// Gives a copy the owner of what it was made of; one that the container's users don't include can't be given.
+fn owner(dir: &OwnedFd, name: &OsStr, stat: &Stat) -> nix::Result<()> {
+    match sys::name::chown_at(dir, name, Some(stat.uid), Some(stat.gid)) {
+        Ok(()) | Err(Errno::EINVAL) => Ok(()),
+        Err(e) => Err(e),
     }
 }
 
 /// Gives a copy the owner, attributes, mode and times of what it was made of.
 fn like(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> nix::Result<()> {
-    nix::unistd::fchown(to.as_fd(), Some(stat.uid.into()), Some(stat.gid.into()))?;
+    owner(to, OsStr::new(""), stat)?;
     for name in sys::xattr::list(sys::xattr::of(from))? {
         // The merged root's own marks are not the container's, and a file system need not have all kinds.
         let bytes = name.as_encoded_bytes();
