@@ -5,7 +5,6 @@
 //! [`manager`] keeps the connection of a supervisor that is killed.
 #![forbid(unsafe_code)]
 
-mod follow;
 pub mod logger;
 pub mod manager;
 pub mod mount;

@@ -9,15 +9,12 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex};
-
-use crate::follow::{Follower, Hot};
 
 /// How often the watch looks while there are messages. What blocks a thread unforeseen delays others
 /// for twice this time at most.
@@ -58,8 +55,6 @@ struct Slot {
     is_blocked: AtomicBool,
     /// Its number as `/proc/self/task` has it.
     thread: AtomicI32,
-    /// The thread that sent its last message, 0 where that can't be seen.
-    client: AtomicU32,
 }
 
 impl Slot {
@@ -132,12 +127,10 @@ impl Turns {
         (self.wanted.load(Ordering::Relaxed), self.calls.load(Ordering::Relaxed))
     }
 
-    /// Begins the answer to a message of a process (or 0), one for all of it: the thread may rest when
-    /// it is dropped.
-    pub fn begin(&self, client: u32) -> Turn<'_> {
+    /// Begins the answer to a message, one for all of it: the thread may rest when it is dropped.
+    pub fn begin(&self, _client: u32) -> Turn<'_> {
         let slot = self.slot();
         if let Some(slot) = slot {
-            slot.client.store(client, Ordering::Relaxed);
             slot.steps.fetch_add(1, Ordering::Release);
         }
         Turn { turns: self, slot }
@@ -215,14 +208,13 @@ impl Turns {
     /// # Errors
     /// The thread can't be started.
     pub fn watch(self: &Arc<Turns>, device: OwnedFd) -> io::Result<()> {
+        if self.threads() == 1 {
+            return Ok(());
+        }
         let turns = Arc::clone(self);
         let watch = move || {
-            let mut watch = Watch {
-                turns: &turns,
-                device,
-                seen: vec![Seen::default(); turns.threads()],
-                follower: Follower::default(),
-            };
+            let mut watch =
+                Watch { turns: &turns, device, seen: vec![Seen::default(); turns.threads()] };
             while watch.until_quiet() && watch.asleep() {}
             turns.end();
         };
@@ -247,7 +239,6 @@ struct Watch<'a> {
     device: OwnedFd,
     /// The threads at the last look.
     seen: Vec<Seen>,
-    follower: Follower,
 }
 
 /// A thread's steps, and at how many looks they were the same.
@@ -280,34 +271,13 @@ impl Watch<'_> {
             quiet = if self.look() { 0 } else { quiet + 1 };
             if quiet == QUIET_TICKS {
                 self.turns.change_wanted(0);
-                self.follower.release();
                 return true;
-            }
-            if quiet == 0 {
-                self.follow();
             }
             if tick % WINDOW == 0 {
                 self.turns.change_wanted(std::mem::take(&mut crowded));
             }
         }
         true
-    }
-
-    /// While one thread is enough it is kept where its client is; several are spread by the kernel.
-    fn follow(&mut self) {
-        let turns = self.turns;
-        let mut active = turns.slots.iter().zip(&self.seen).filter(|(_, seen)| seen.looks == 0);
-        match (active.next(), active.next()) {
-            (Some((slot, _)), None)
-                if turns.wanted.load(Ordering::Relaxed) == 1
-                    && !slot.is_blocked.load(Ordering::Relaxed) =>
-            {
-                let thread = Pid::from_raw(slot.thread.load(Ordering::Relaxed));
-                let client = slot.client.load(Ordering::Relaxed);
-                self.follower.follow(Hot { thread, client });
-            }
-            _ => self.follower.release(),
-        }
     }
 
     /// Counts threads that sleep in the same message as at the last look, or work on it for long, as
