@@ -93,7 +93,7 @@ impl Scale {
             },
             Size::Default => Scale {
                 name: "default".into(),
-                tree: 240,
+                tree: 180,
                 flat: 500,
                 created: 200,
                 repeats: 3,

@@ -107,14 +107,9 @@ fn plots(out: &mut String, analysis: &Analysis, cases: &[&Case]) {
     let (compared, alone): (Vec<&Case>, Vec<&Case>) = single.into_iter().partition(|c| has_peer(c));
     if !compared.is_empty() {
         let groups: Vec<_> = compared.iter().map(|c| ratio_group(analysis, c)).collect();
-        let peers: Vec<_> = compared
-            .iter()
-            .flat_map(|c| c.cells.iter().filter_map(|c| c.peer.as_ref().map(|p| p.0.as_str())))
-            .collect();
-        let peer = peers.iter().find(|p| !p.ends_with("@user")).or(peers.first());
         let caption = format!(
             "times as long as {} (log axis; left of the dashed line is faster)",
-            peer.unwrap_or(&"the peer")
+            peers(&compared)
         );
         out.push_str(&svg::dots(&groups, &caption, ratio_tick, true));
     }
@@ -138,6 +133,18 @@ fn plots(out: &mut String, analysis: &Analysis, cases: &[&Case]) {
     for name in names {
         curve(out, analysis, &points, name);
     }
+}
+
+/// Names what the ratios of these cases are to; what is rootless has the same, rootless.
+fn peers(cases: &[&Case]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in cases.iter().flat_map(|c| c.cells.iter().filter_map(|c| c.peer.as_ref())) {
+        let name = name.trim_end_matches("@user");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(" or ")
 }
 
 /// Draws how the times of single operations are spread.

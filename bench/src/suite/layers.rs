@@ -46,10 +46,10 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
         };
         let curve = "lookup of a bottom file, cold";
         bed.case(&format!("{curve}, {count} layers")).at(curve, AXIS, x).measure(|t| {
-            fs::symlink_metadata(&dir)?;
+            tree::lstat(&dir)?;
             let mut sum = 0;
             for n in 0..BOTTOM {
-                sum += t.op(|| fs::symlink_metadata(dir.join(name(n))))?.len();
+                sum += t.op(|| tree::lstat(&dir.join(name(n))))?;
             }
             Ok(sum)
         })?;
@@ -58,7 +58,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
             let mut missing = 0;
             for n in 0..BOTTOM {
                 missing +=
-                    t.op(|| Ok(fs::symlink_metadata(dir.join(format!("no-{n}"))).is_err()))? as u64;
+                    t.op(|| Ok(tree::lstat(&dir.join(format!("no-{n}"))).is_err()))? as u64;
             }
             Ok(missing)
         })?;

@@ -46,7 +46,7 @@ fn paths(bed: &Bed<'_>, dir: &Path) -> Vec<PathBuf> {
 fn stat(timer: &mut Timer, paths: &[PathBuf]) -> io::Result<u64> {
     let mut sum = 0;
     for path in paths {
-        sum += timer.op(|| fs::symlink_metadata(path))?.len();
+        sum += timer.op(|| tree::lstat(path))?;
     }
     Ok(sum)
 }
@@ -54,7 +54,7 @@ fn stat(timer: &mut Timer, paths: &[PathBuf]) -> io::Result<u64> {
 fn negative(timer: &mut Timer, paths: &[PathBuf]) -> io::Result<u64> {
     let mut missing = 0;
     for path in paths {
-        missing += timer.op(|| match fs::symlink_metadata(path) {
+        missing += timer.op(|| match tree::lstat(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(1),
             Err(e) => Err(e),
             Ok(_) => Ok(0),

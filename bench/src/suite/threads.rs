@@ -70,7 +70,7 @@ fn read_files(thread: u32, each: u32, paths: &[PathBuf], timer: &mut Timer) -> i
     for n in 0..each {
         let path = &paths[(thread * 7 + n) as usize % paths.len()];
         sum += timer.op(|| {
-            let length = fs::symlink_metadata(path)?.len();
+            let length = tree::lstat(path)?;
             Ok(length + File::open(path)?.read(&mut block)? as u64)
         })?;
     }

@@ -193,9 +193,10 @@ fn git(bed: &mut Bed<'_>) -> io::Result<()> {
     })?;
     // Of the clone that which is checked out: what .git has depends on times and numbers.
     let clone = point.join("clone");
-    bed.case("git clone").settled().leaves(&clone.join("d00"), Times::Vary).measure(|_| {
-        git_in(&point, &["clone", "-q", "--no-hardlinks", TREE, "clone"]).map(|_| 0)
-    })?;
+    bed.case("git clone")
+        .settled()
+        .leaves(&clone.join("d00"), Times::Vary)
+        .measure(|_| git_in(&point, &["clone", "-q", TREE, "clone"]).map(|_| 0))?;
     bed.case("git status, of a clone")
         .measure(|t| t.op(|| git_in(&clone, &["status", "--porcelain"])).map(digest))
 }
