@@ -6,6 +6,7 @@ use std::io;
 use super::Block;
 use super::fixture::Fixture;
 use super::ops::readdir;
+use super::tree;
 use crate::bed::{Bed, Use};
 use crate::subject::Family;
 

@@ -1,12 +1,12 @@
 //! Lookups through many layers.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use super::Block;
 use super::fixture::{BOTTOM, Fixture, name};
 use super::ops::readdir;
+use super::tree;
 use crate::bed::{Bed, Use};
 use crate::subject::Family;
 
@@ -57,8 +57,7 @@ fn run(bed: &mut Bed<'_>) -> io::Result<()> {
         bed.case(&format!("{curve}, {count} layers")).at(curve, AXIS, x).measure(|t| {
             let mut missing = 0;
             for n in 0..BOTTOM {
-                missing +=
-                    t.op(|| Ok(tree::lstat(&dir.join(format!("no-{n}"))).is_err()))? as u64;
+                missing += t.op(|| Ok(tree::lstat(&dir.join(format!("no-{n}"))).is_err()))? as u64;
             }
             Ok(missing)
         })?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Block;
 use super::fixture::{Fixture, name};
+use super::tree;
 use crate::bed::{Bed, Use};
 use crate::measure::latency::Timer;
 use crate::subject::Family;
