@@ -5,6 +5,7 @@ mod bad_input;
 mod concurrency;
 mod copyup;
 mod crash;
+mod deep;
 mod differential;
 mod dirs;
 mod durability;

@@ -116,6 +116,11 @@ impl Core {
         if let Some(fd) = &dir.fds.lock().upper {
             return Ok(Arc::clone(fd));
         }
+        // From the top, so that to open one needs no call within a call for each directory above:
+        // there can be more of these than there is stack.
+        for above in self.closed_above(inode).iter().rev() {
+            self.upper_dir(above)?;
+        }
         let place = inode.place.read();
         let fd = match self.upper_spot(inode, &place)? {
             Spot::Fd(fd) => return Ok(fd),
@@ -128,6 +133,20 @@ impl Core {
         drop(place);
         self.fds.opened(inode);
         Ok(fd)
+    }
+
+    /// Returns the directories above one whose upper parts must be opened first, the nearest first.
+    fn closed_above(&self, inode: &Arc<Inode>) -> Vec<Arc<Inode>> {
+        let parent = |of: &Inode| {
+            let place = of.place.read();
+            let named = matches!(place.upper(), InUpper::Named(_)) && of.id != super::ROOT;
+            let name = place.names().find(|n| n.in_upper).filter(|_| named)?;
+            let is_closed = |i: &Inode| {
+                i.id != super::ROOT && i.dir.as_ref().is_some_and(|d| d.fds.lock().upper.is_none())
+            };
+            is_closed(name.parent).then(|| Arc::clone(name.parent))
+        };
+        std::iter::successors(parent(inode), |above| parent(above)).collect()
     }
 
     /// Returns a descriptor (`O_PATH`) of the part of a directory in its lower number `i`.
