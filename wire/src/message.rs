@@ -67,7 +67,7 @@ pub enum Operation<'a> {
     Read(&'a abi::ReadIn),
     Write {
         asked: &'a abi::WriteIn,
-        data: &'a [u8],
+        data: Data<'a>,
     },
     Statfs,
     Release(&'a abi::ReleaseIn),
@@ -79,7 +79,7 @@ pub enum Operation<'a> {
     Readdirplus(&'a abi::ReadIn),
     Setxattr {
         name: &'a OsStr,
-        value: &'a [u8],
+        value: Data<'a>,
         flags: u32,
     },
     Getxattr {
@@ -95,7 +95,7 @@ pub enum Operation<'a> {
     Access,
     Ioctl {
         asked: &'a abi::IoctlIn,
-        data: &'a [u8],
+        data: Data<'a>,
     },
     Poll,
     Fallocate(&'a abi::FallocateIn),
@@ -109,6 +109,16 @@ pub enum Operation<'a> {
     Destroy,
     /// What this library doesn't know, or takes no part in.
     Unknown,
+}
+
+/// Bytes of a message; in a log only their number is of interest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Data<'a>(pub &'a [u8]);
+
+impl std::fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// A message that isn't as its header says.
@@ -133,10 +143,10 @@ impl<'a> Rest<'a> {
         Ok(OsStr::from_bytes(text))
     }
 
-    fn bytes(&mut self, len: u32) -> Result<&'a [u8], Malformed> {
+    fn bytes(&mut self, len: u32) -> Result<Data<'a>, Malformed> {
         let (bytes, rest) = self.0.split_at_checked(len as usize).ok_or(Malformed)?;
         self.0 = rest;
-        Ok(bytes)
+        Ok(Data(bytes))
     }
 }
 
@@ -311,7 +321,7 @@ mod tests {
         let asked = abi::WriteIn { offset: 5, size: 3, ..abi::WriteIn::default() };
         let body = [asked.as_bytes(), b"abc"].concat();
         match parsed(&mut message(opcode::WRITE, &body)) {
-            Ok(Operation::Write { asked, data: b"abc" }) => assert_eq!(asked.offset, 5),
+            Ok(Operation::Write { asked, data: Data(b"abc") }) => assert_eq!(asked.offset, 5),
             other => panic!("{other:?}"),
         }
         let lying = abi::WriteIn { size: 4, ..asked };
@@ -324,7 +334,7 @@ mod tests {
         let head = [3u32, 2].map(u32::to_ne_bytes).concat();
         let body = [&head, &b"user.a\0xyz"[..]].concat();
         match parsed(&mut message(opcode::SETXATTR, &body)) {
-            Ok(Operation::Setxattr { name, value: b"xyz", flags: 2 }) => {
+            Ok(Operation::Setxattr { name, value: Data(b"xyz"), flags: 2 }) => {
                 assert_eq!(name, OsStr::new("user.a"));
             }
             other => panic!("{other:?}"),

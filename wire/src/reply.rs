@@ -73,11 +73,8 @@ impl<'a> Reply<'a> {
         self.is_due = false;
         let len = size_of::<OutHeader>() + first.len() + second.len();
         let header = OutHeader { len: len as u32, error, unique: self.unique };
-        let all = [IoSlice::new(header.as_bytes()), IoSlice::new(first), IoSlice::new(second)];
-        // Empty parts cost the kernel nothing to speak of, but a page to look at.
-        let parts = if second.is_empty() { 2 } else { 3 };
-        let parts = if len == size_of::<OutHeader>() { 1 } else { parts };
-        match nix::sys::uio::writev(self.device, all.get(..parts).unwrap_or(&all)) {
+        let parts = [IoSlice::new(header.as_bytes()), IoSlice::new(first), IoSlice::new(second)];
+        match nix::sys::uio::writev(self.device, &parts) {
             Ok(_) => {}
             // The caller was killed meanwhile, or the mount is gone.
             Err(e @ (Errno::ENOENT | Errno::ENODEV)) => {

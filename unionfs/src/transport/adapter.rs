@@ -186,7 +186,7 @@ impl Served {
             }
             Operation::Write { asked, data } => {
                 let kill = asked.write_flags & WRITE_KILL_SUIDGID != 0;
-                match self.union.write(caller, node, (asked.offset, data), kill) {
+                match self.union.write(caller, node, (asked.offset, data.0), kill) {
                     Ok(n) => reply.value(&WriteOut { size: n as u32, padding: 0 }),
                     Err(e) => reply.error(e),
                 }
@@ -214,7 +214,7 @@ impl Served {
                     Err(e) => reply.error(e),
                 }
             }
-            Operation::Ioctl { asked, data } => match self.union.ioctl(node, asked.cmd, data) {
+            Operation::Ioctl { asked, data } => match self.union.ioctl(node, asked.cmd, data.0) {
                 Ok(value) => reply.value_and_bytes(&IoctlOut::default(), &value),
                 Err(e) => reply.error(e),
             },
@@ -227,7 +227,7 @@ impl Served {
         let From { node, caller } = from;
         match operation {
             Operation::Setxattr { name, value, flags } => {
-                done(self.union.setxattr(caller, node, name, value, flags as i32), reply);
+                done(self.union.setxattr(caller, node, name, value.0, flags as i32), reply);
             }
             Operation::Removexattr { name } => {
                 done(self.union.removexattr(caller, node, name), reply);
