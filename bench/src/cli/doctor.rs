@@ -1,5 +1,6 @@
 //! `bench doctor`: what this machine lacks, and what can't be measured without it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -7,6 +8,8 @@ use nix::unistd::Uid;
 
 use super::list::ListArgs;
 use super::run::chosen_subjects;
+use crate::subject::find::in_path;
+use crate::suite;
 
 /// Prints one line for each thing that is looked at.
 pub(super) fn doctor(args: &ListArgs) -> Result<(), String> {
@@ -28,10 +31,16 @@ pub(super) fn doctor(args: &ListArgs) -> Result<(), String> {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: f64 = load.split(' ').next().and_then(|l| l.parse().ok()).unwrap_or(0.0);
     say("an idle machine", load < 0.3, &format!("load {load}: intervals get wide"));
-    for program in ["tar", "find", "git", "cc", "sqlite3"] {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-        say(program, found, "its cases of the suite work fail");
+    let needs = suite::all().into_iter().flat_map(|b| b.needs.iter().map(move |p| (*p, b)));
+    let mut programs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (program, block) in needs {
+        programs.entry(program).or_default().push(format!("{}/{}", block.suite, block.name));
+    }
+    for program in ["tar", "find"] {
+        programs.entry(program).or_default().push("work".into());
+    }
+    for (program, blocks) in programs {
+        say(program, in_path(program).is_some(), &format!("not measured: {}", blocks.join(", ")));
     }
     for found in chosen_subjects(args, &[]) {
         match found {

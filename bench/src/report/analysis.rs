@@ -68,7 +68,7 @@ pub(crate) struct Cell {
     pub(crate) peer_cpu: Option<Estimate>,
     /// The same, for the floor.
     pub(crate) floor: Option<(String, Estimate)>,
-    /// Medians of the rounds' percentiles.
+    /// Medians of the rounds' percentiles; NaN where a round has too few operations for one.
     pub(crate) latency: Option<Latency>,
     /// Operations of all rounds by how long they took, as in a row's `spread`.
     pub(crate) spread: BTreeMap<u16, u64>,
@@ -279,15 +279,18 @@ fn spread(good: &[&Row]) -> BTreeMap<u16, u64> {
 
 fn latency(good: &[&Row]) -> Option<Latency> {
     let all: Vec<Latency> = good.iter().filter_map(|r| r.latency).collect();
+    let ops = good.iter().map(|r| r.ops).min().unwrap_or(0);
     let middle = |of: fn(&Latency) -> f64| {
         let values: Vec<_> = all.iter().map(of).collect();
         stats::median(&values)
     };
+    // Of fewer operations than that, a percentile would only be another name of the slowest one.
+    let of_many = |least: u64, value: f64| if ops >= least { value } else { f64::NAN };
     Some(Latency {
         p50: middle(|l| l.p50)?,
-        p90: middle(|l| l.p90)?,
-        p99: middle(|l| l.p99)?,
-        p999: middle(|l| l.p999)?,
+        p90: of_many(10, middle(|l| l.p90)?),
+        p99: of_many(100, middle(|l| l.p99)?),
+        p999: of_many(1000, middle(|l| l.p999)?),
         max: middle(|l| l.max)?,
     })
 }
@@ -360,6 +363,20 @@ mod tests {
         let analysis = Analysis::of(&records(rows));
         let cell = analysis.cell("ops", "stat", "overlay").expect("a cell");
         assert_eq!((cell.value.map(|v| v.n), cell.marked), (Some(10), 5));
+    }
+
+    #[test]
+    fn a_percentile_needs_operations() {
+        let of = |ops: u64| {
+            let known = Latency { p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
+            let one = Row { ops, latency: Some(known), ..row(0, "ours", 1.0) };
+            let analysis = Analysis::of(&records(vec![one]));
+            let cell = analysis.cell("ops", "stat", "ours").expect("a cell");
+            cell.latency.expect("percentiles")
+        };
+        assert_eq!((of(1000).p99, of(1000).p999), (3.0, 4.0));
+        assert!(of(999).p999.is_nan() && of(999).p99 == 3.0 && of(99).p99.is_nan());
+        assert!(of(9).p90.is_nan() && of(1).p50 == 1.0);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) fn render(analysis: &Analysis) -> String {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or(String::new(), |v| v.to_string())
+    value.filter(|v| !v.is_nan()).map_or(String::new(), |v| v.to_string())
 }
 
 fn quoted(field: &str) -> String {

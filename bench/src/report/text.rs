@@ -161,8 +161,11 @@ pub(super) fn parts(counts: &std::collections::BTreeMap<String, u64>, ops: u64) 
     parts.join(", ")
 }
 
-/// Returns a value with three digits and a unit that suits it.
+/// Returns a value with three digits and a unit that suits it; a dash for what isn't known.
 pub(super) fn amount(value: f64, unit: Unit) -> String {
+    if value.is_nan() {
+        return "–".to_owned();
+    }
     let (units, step): (&[&str], f64) = match unit {
         Unit::Seconds => (&["ns", "µs", "ms", "s"], 1000.0),
         Unit::Bytes => (&["B", "KiB", "MiB", "GiB"], 1024.0),
