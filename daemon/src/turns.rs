@@ -128,7 +128,7 @@ impl Turns {
     }
 
     /// Begins the answer to a message, one for all of it: the thread may rest when it is dropped.
-    pub fn begin(&self, _client: u32) -> Turn<'_> {
+    pub fn begin(&self) -> Turn<'_> {
         let slot = self.slot();
         if let Some(slot) = slot {
             slot.steps.fetch_add(1, Ordering::Release);
@@ -337,7 +337,7 @@ mod tests {
                 loop {
                     let next = kernel.lock().recv();
                     let Ok((blocks, wait, done)) = next else { return };
-                    let _turn = turns.begin(0);
+                    let _turn = turns.begin();
                     if blocks {
                         turns.blocking();
                     }

@@ -123,9 +123,9 @@ impl Adapter {
     }
 
     /// Begins the answer to a message.
-    fn begin(&self, message: Message, req: &Request) -> Turn<'_> {
+    fn begin(&self, message: Message) -> Turn<'_> {
         COUNTERS.message(message);
-        self.turns.begin(req.pid())
+        self.turns.begin()
     }
 
     fn warn_once(&self, path: &'static str, cause: ReadError) {
@@ -273,23 +273,23 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.begin(Message::Lookup, req);
+        let _turn = self.begin(Message::Lookup);
         match self.find(parent, name, req.pid()) {
             Ok((attr, ttl)) => reply.entry(&ttl, &attr, Generation(0)),
             Err(e) => reply.error(counted(e)),
         }
     }
 
-    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.begin(Message::Getattr, req);
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.begin(Message::Getattr);
         match self.attributes(ino) {
             Ok(attr) => reply.attr(&TTL, &attr),
             Err(e) => reply.error(counted(e)),
         }
     }
 
-    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
-        let _turn = self.begin(Message::Readlink, req);
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        let _turn = self.begin(Message::Readlink);
         let at = self.sysfs_at(ino).ok_or(Errno::EINVAL);
         match at.and_then(|(sysfs, path)| sysfs.link(&path).map_err(errno)) {
             Ok(target) => reply.data(target.as_bytes()),
@@ -298,7 +298,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let _turn = self.begin(Message::Open, req);
+        let _turn = self.begin(Message::Open);
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(counted(Errno::EACCES));
         }
@@ -323,7 +323,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = self.begin(Message::Read, req);
+        let _turn = self.begin(Message::Read);
         self.sizes.note_read(ino, fh, offset, size);
         let render = || {
             let text = self.read_node(ino, req.pid())?;
@@ -338,7 +338,7 @@ impl Filesystem for Adapter {
 
     fn release(
         &self,
-        req: &Request,
+        _req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
@@ -346,14 +346,14 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.begin(Message::Release, req);
+        let _turn = self.begin(Message::Release);
         self.handles.remove(fh);
         self.sizes.note_release(ino, fh);
         reply.ok()
     }
 
-    fn flush(&self, req: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        let _turn = self.begin(Message::Other, req);
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let _turn = self.begin(Message::Other);
         // Kernels before 5.16 ask although nothing is written; told once, they never ask again.
         reply.error(Errno::ENOSYS);
     }
@@ -366,7 +366,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let _turn = self.begin(Message::Readdir, req);
+        let _turn = self.begin(Message::Readdir);
         let all = match self.list(ino, req.pid()) {
             Ok(all) => all,
             Err(e) => return reply.error(counted(e)),
@@ -380,14 +380,14 @@ impl Filesystem for Adapter {
         reply.ok()
     }
 
-    fn access(&self, req: &Request, _ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        let _turn = self.begin(Message::Other, req);
+    fn access(&self, _req: &Request, _ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let _turn = self.begin(Message::Other);
         if mask.contains(AccessFlags::W_OK) { reply.error(Errno::EACCES) } else { reply.ok() }
     }
 
     fn ioctl(
         &self,
-        req: &Request,
+        _req: &Request,
         _ino: INodeNo,
         _fh: FileHandle,
         _flags: IoctlFlags,
@@ -396,28 +396,28 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let _turn = self.begin(Message::Other, req);
+        let _turn = self.begin(Message::Other);
         // awk and others ask each file whether it is a terminal.
         reply.error(Errno::ENOTTY);
     }
 
     fn lseek(
         &self,
-        req: &Request,
+        _req: &Request,
         _ino: INodeNo,
         _fh: FileHandle,
         _offset: i64,
         _whence: i32,
         reply: ReplyLseek,
     ) {
-        let _turn = self.begin(Message::Other, req);
+        let _turn = self.begin(Message::Other);
         // The kernel looks for data and holes by itself then.
         reply.error(Errno::ENOSYS);
     }
 
     fn poll(
         &self,
-        req: &Request,
+        _req: &Request,
         _ino: INodeNo,
         _fh: FileHandle,
         _ph: PollNotifier,
@@ -425,19 +425,19 @@ impl Filesystem for Adapter {
         _flags: PollFlags,
         reply: ReplyPoll,
     ) {
-        let _turn = self.begin(Message::Other, req);
+        let _turn = self.begin(Message::Other);
         // The kernel then answers by itself for ever: a poll that waits for a daemon would keep a
         // machine from suspending.
         reply.error(Errno::ENOSYS);
     }
 
-    fn getxattr(&self, req: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        let _turn = self.begin(Message::Other, req);
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        let _turn = self.begin(Message::Other);
         reply.error(Errno::ENOSYS);
     }
 
-    fn listxattr(&self, req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        let _turn = self.begin(Message::Other, req);
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        let _turn = self.begin(Message::Other);
         reply.error(Errno::ENOSYS);
     }
 }

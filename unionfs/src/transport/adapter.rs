@@ -50,7 +50,7 @@ impl wire::FileSystem for Served {
     }
 
     fn answer(&self, header: &InHeader, operation: Operation<'_>, reply: Reply<'_>) {
-        let _turn = self.turns.begin(header.pid);
+        let _turn = self.turns.begin();
         log::debug!("{} {} {operation:?}", abi::opcode::name(header.opcode), header.nodeid);
         let from = From::new(header);
         match operation {
