@@ -6,8 +6,9 @@
 # UNIONFS is the program (of `cargo build --release`). Flows: `build`, an image whose COPY and RUN make
 # FILES files each; `commit` of a container that has changed every tenth file; `keep-id`, the first
 # start of that image with --userns=keep-id (not as root, who has no ids of his own to keep). Drivers
-# take turns within each round, in an order that moves on; the table has medians of the rounds, in
-# seconds, and the median of the ratios to fuse-overlayfs within rounds. Nothing is kept.
+# take turns within each round, in an order that moves on; the tables have medians of the rounds, in
+# seconds, and the median of the ratios to fuse-overlayfs within rounds: of the time by the clock, and
+# of the CPU time of engine and daemon together, which a busy machine disturbs less. Nothing is kept.
 set -euo pipefail
 program=$(readlink -f "$1") rounds=${2:-3} files=${3:-30000}
 if [ -z "${PALIMPSEST_MEASURES:-}" ]; then
@@ -89,6 +90,19 @@ as() {
   "${run[@]}" </dev/null
 }
 
+# CPU time in milliseconds of all processes that have ended: orphans are this one's, whose pid is 1.
+cpu() {
+  read -ra stat </proc/1/stat
+  echo $(((stat[15] + stat[16]) * 1000 / $(getconf CLK_TCK)))
+}
+daemons_are_gone() {
+  for _ in $(seq 300); do
+    grep -qs -e "^$top/unionfs" -e '^[^ ]*fuse-overlayfs' /proc/[0-9]*/cmdline || break
+    sleep 0.1
+  done
+  sleep 0.1
+}
+
 read -ra drivers <<<"${DRIVERS:-unionfs fuse-overlayfs overlay vfs}"
 flows=(build commit)
 [ -z "$user" ] || flows+=(keep-id)
@@ -105,31 +119,37 @@ for round in $(seq "$rounds"); do
     for flow in "${flows[@]}"; do
       [ "$flow" != commit ] || as "$driver" change
       sync -f "$top"
-      before=$EPOCHREALTIME
+      before=$EPOCHREALTIME used=$(cpu)
       as "$driver" "$flow"
       after=$EPOCHREALTIME
-      echo "$round $flow $driver $(((${after/./} - ${before/./}) / 1000))" | tee -a "$top/times" >&2
+      daemons_are_gone
+      used=$(($(cpu) - used))
+      echo "$round $flow $driver $(((${after/./} - ${before/./}) / 1000)) $used" | tee -a "$top/times" >&2
     done
     as "$driver" clear 2>/dev/null || true
   done
 done
 
 echo "podman $(podman --version | awk '{ print $3 }'), $(uname -r), ${user:-root}, $files files, $rounds rounds"
-awk -v drivers="${drivers[*]}" -v flows="${flows[*]}" '
+table() {
+  awk -v drivers="${drivers[*]}" -v flows="${flows[*]}" -v field="$1" -v title="$2" '
   function median(list, n,   i, j, t) {
     for (i = 2; i <= n; i++) for (j = i; j > 1 && list[j] < list[j - 1]; j--) { t = list[j]; list[j] = list[j - 1]; list[j - 1] = t }
     return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
   }
-  { ms[$1, $2, $3] = $4; if ($1 > rounds) rounds = $1 }
+  { ms[$1, $2, $3] = $field; if ($1 > rounds) rounds = $1 }
   END {
     d = split(drivers, driver, " "); f = split(flows, flow, " ")
-    printf "%-10s", "flow"; for (k = 1; k <= d; k++) printf "%24s", driver[k]; print ""
+    printf "%-10s", title; for (k = 1; k <= d; k++) printf "%24s", driver[k]; print ""
     for (i = 1; i <= f; i++) {
       printf "%-10s", flow[i]
       for (k = 1; k <= d; k++) {
-        for (r = 1; r <= rounds; r++) { t[r] = ms[r, flow[i], driver[k]]; q[r] = t[r] / ms[r, flow[i], "fuse-overlayfs"] }
+        for (r = 1; r <= rounds; r++) { t[r] = ms[r, flow[i], driver[k]]; q[r] = t[r] / (ms[r, flow[i], "fuse-overlayfs"] + 0.001) }
         printf "%24s", sprintf("%.2f s (x %.2f)", median(t, rounds) / 1000, median(q, rounds))
       }
       print ""
     }
   }' "$top/times"
+}
+table 4 clock
+table 5 CPU
