@@ -26,7 +26,7 @@ impl Figures {
     pub fn of_init(pid: Pid, start: Option<StartTime>, rules: Rules) -> Result<Figures, ReadError> {
         let host = Host::open(Path::new("/"))?;
         let tree = crate::mounted_hierarchies()?;
-        Ok(Figures(Views::of_one(host, tree, rules, pid, start)?, pid))
+        Ok(Figures(Views::of_one(host, tree, rules, pid, start, None)?, pid))
     }
 
     /// Returns what sysinfo(2) would answer inside.

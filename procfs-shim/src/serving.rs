@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use daemon::mount::Place;
 use daemon::ready::{Detached, detach};
-use daemon::{MountPoint, Ready, Resume, manager};
+use daemon::{Ready, Resume, manager};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -74,18 +74,8 @@ pub(crate) fn start(config: &Config) -> Result<ExitCode, StartError> {
     let mut views = |notes| {
         host.take().map_or_else(|| Err(no_host()), |host| views(config, subject, host, notes))
     };
-    let code = match config.mount.at {
-        // Who gave us the descriptor is our supervisor, if it wants to be one, and expects one process.
-        MountPoint::Mounted(_) => {
-            transport::serve(views(None)?, connection, &service, ready).map(|()| 0)?
-        }
-        MountPoint::Path(_) => {
-            let mut views = |notes| views(Some(notes));
-            let new =
-                daemon::Upgrade { program: own_program()?, arguments: upgraded, check: can_go_on };
-            transport::supervise(&connection, &service, ready, &new, &mut views)?
-        }
-    };
+    let new = daemon::Upgrade { program: own_program()?, arguments: upgraded, check: can_go_on };
+    let code = transport::supervise(&connection, &service, ready, &new, &mut views)?;
     if let Some(path) = &config.metrics
         && let Err(e) = std::fs::remove_file(path)
     {
@@ -165,23 +155,15 @@ fn upgraded(resume: Resume) -> Vec<CString> {
 }
 
 /// Finds the machine's hierarchies, and says which figures can't be told apart from the machine's.
-fn views(
-    config: &Config,
-    subject: Subject,
-    host: Host,
-    notes: Option<File>,
-) -> Result<Views, StartError> {
+fn views(config: &Config, subject: Subject, host: Host, notes: File) -> Result<Views, StartError> {
     let failed = |e: ReadError| StartError::Failed(e.to_string());
     let tree = mounted_hierarchies().map_err(failed)?;
     check(&tree, config)?;
+    let notebook = Some(Notebook::open(notes));
     match subject {
-        Subject::Reader => {
-            let notebook = notes.map(Notebook::open);
-            Views::by_reader(host, tree, config.rules, notebook).map_err(failed)
-        }
-        Subject::Init(pid, start) => {
-            Views::of_one(host, tree, config.rules, pid, start).map_err(|e| no_init(pid, &e))
-        }
+        Subject::Reader => Views::by_reader(host, tree, config.rules, notebook).map_err(failed),
+        Subject::Init(pid, start) => Views::of_one(host, tree, config.rules, pid, start, notebook)
+            .map_err(|e| no_init(pid, &e)),
     }
 }
 

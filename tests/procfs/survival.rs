@@ -24,13 +24,8 @@ const KILLS: usize = 15;
 /// Says what is missing for unanswered requests to come again.
 pub(crate) fn resend() -> Result<(), Missing> {
     fuse()?;
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut parts = release.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
-    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    if version >= (6, 9) {
-        return Ok(());
-    }
-    Err(Missing::Kernel("FUSE hands out no request again before Linux 6.9".into()))
+    // `FUSE_NOTIFY_RESEND`.
+    support::privilege::kernel_at_least(6, 9)
 }
 
 /// The number of the running worker, once there is one that isn't among `old`.

@@ -65,7 +65,11 @@ for_each_user! {
                 0 => kill(Pid::from_raw(pids[0]), Signal::SIGKILL).unwrap(),
                 1 => kill(Pid::from_raw(pids[1]), Signal::SIGKILL).unwrap(),
                 2 => kill_daemon(pids[0] as u32, "unionfs"),
-                _ => kill_daemon(pids[0] as u32, "procfs-shim"),
+                // It stands on its figures no more than that: it ends when it is asked to.
+                _ => {
+                    kill_daemon(pids[0] as u32, "procfs-shim");
+                    host.does("stop", ["-t", "0", &name]);
+                }
             }
             let state = || host.does("inspect", ["-f", "{{.State.Status}}", &name]);
             host.until(|| state() == "exited\n");
@@ -120,15 +124,19 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// Kills the child of a runner that goes by this name.
-fn kill_daemon(runner: u32, name: &str) {
+pub(crate) fn kill_daemon(runner: u32, name: &str) {
+    kill(Pid::from_raw(daemon(runner, name)), Signal::SIGKILL).unwrap();
+}
+
+/// Returns the child of a runner that goes by this name.
+pub(crate) fn daemon(runner: u32, name: &str) -> i32 {
     let list = format!("/proc/{runner}/task/{runner}/children");
     let children = std::fs::read_to_string(list).unwrap();
     let daemon = children.split_whitespace().find(|pid| {
         let args = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         args.split(|&b| b == 0).next() == Some(name.as_bytes())
     });
-    let pid = Pid::from_raw(daemon.expect("the daemon").parse().unwrap());
-    kill(pid, Signal::SIGKILL).unwrap();
+    daemon.expect("the daemon").parse().unwrap()
 }
 
 /// Waits for all orphans that were handed to us; each is being killed.

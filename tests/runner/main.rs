@@ -23,6 +23,7 @@ mod programs;
 mod root;
 mod running;
 mod safety;
+mod shim;
 mod terminal;
 mod users;
 mod volumes;

@@ -49,14 +49,20 @@ impl Reader {
 
 /// What a container is told apart by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub(super) enum Key {
     Init(Pid, StartTime),
     Cgroup(String),
 }
 
 impl Key {
+    /// The key of the container with this init.
+    pub(super) fn of(init: &Init) -> Key {
+        let (pid, start) = init.key();
+        Key::Init(pid, start)
+    }
+
     /// The container's name in a notebook.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Key::Init(pid, start) => format!("{} {}", pid.0, start.0),
             Key::Cgroup(text) => text.clone(),
@@ -207,8 +213,7 @@ impl Callers {
 
     fn by_init(&self, init: &Process, tree: &Hierarchy) -> Result<Arc<Container>, ReadError> {
         let init = Init::new(init, &self.own)?;
-        let (pid, start) = init.key();
-        let key = Key::Init(pid, start);
+        let key = Key::of(&init);
         if let Some(known) = self.containers.get(&key) {
             return Ok(known.clone());
         }
@@ -246,9 +251,7 @@ impl Callers {
         let Some(notebook) = &self.notebook else { return };
         let note = |c: RefMulti<Key, Arc<Container>>| Some((c.key().name(), c.value().note()?));
         let notes = self.containers.iter().filter_map(note).collect();
-        if let Err(e) = notebook.write(Moment::now(), notes) {
-            log::warn!("note the load averages for a worker after this one: {e}");
-        }
+        notebook.note(notes);
     }
 }
 

@@ -21,13 +21,13 @@ use crate::error::ReadError;
 use crate::host::parse::HostMeminfo;
 use crate::host::process::{Pid, StartTime};
 use crate::host::{Host, Moment};
-use caller::Callers;
+use caller::{Callers, Key};
 use container::{Container, Groups, Init};
 use cpu::{CpuRules, CpuView, Numbering, Quota};
 use load::LoadView;
 use memory::{MemoryRules, MemoryView, Show};
 use meter::CpuAccount;
-use notebook::Notebook;
+use notebook::{Notebook, Notes};
 
 /// Thread states asked for in one round of samples over all containers.
 const SAMPLE_BUDGET: usize = 4096;
@@ -54,9 +54,18 @@ impl Rules {
 enum Whose {
     /// Each reader's own container's.
     Reader(Callers),
-    /// One container's, whoever reads. Holds the daemon's cgroups too: what the container shares
-    /// with its runner is not its own.
-    One(Arc<Container>, Membership),
+    /// One container's, whoever reads.
+    One(One),
+}
+
+/// The one container that is served.
+#[derive(Debug)]
+struct One {
+    container: Arc<Container>,
+    /// The daemon's cgroups: what the container shares with its runner is not its own.
+    shared: Membership,
+    /// Where a worker after this one finds what is known.
+    notebook: Option<Notebook>,
 }
 
 /// The views of all readers.
@@ -92,7 +101,7 @@ impl Views {
     }
 
     /// The view of the one container whose init is `pid`; if `start` is given, the process must have
-    /// started then.
+    /// started then. `notebook` has what a worker before this one knew.
     ///
     /// # Errors
     /// `ESRCH`: there is no such process.
@@ -102,6 +111,7 @@ impl Views {
         rules: Rules,
         pid: Pid,
         start: Option<StartTime>,
+        notebook: Option<Notebook>,
     ) -> Result<Views, ReadError> {
         let own = host.processes().own()?;
         let process = host.processes().get(pid)?;
@@ -110,8 +120,12 @@ impl Views {
             return Err(ReadError::UnknownReader);
         }
         let shared = Membership::parse(&own.hold("cgroup")?.text()?)?;
+        let name = Key::of(&init).name();
         let container = Arc::new(Container::of_init(init, &tree, Some(&shared))?);
-        Ok(Views { host, tree, rules, whose: Whose::One(container, shared) })
+        if let Some(note) = notebook.as_ref().and_then(|n| n.take(&name)) {
+            container.resume(&note);
+        }
+        Ok(Views { host, tree, rules, whose: Whose::One(One { container, shared, notebook }) })
     }
 
     /// Returns what a reader sees.
@@ -130,7 +144,7 @@ impl Views {
     /// It can't be found.
     pub fn find(&self, reader: Pid, now: Moment) -> Result<Arc<Container>, ReadError> {
         match &self.whose {
-            Whose::One(container, _) => Ok(container.clone()),
+            Whose::One(one) => Ok(one.container.clone()),
             Whose::Reader(callers) => callers.find(reader, now, self.host.processes(), &self.tree),
         }
     }
@@ -138,7 +152,7 @@ impl Views {
     /// Returns the container of a reader that was seen before, which costs next to nothing.
     pub fn known(&self, reader: Pid, now: Moment) -> Option<Arc<Container>> {
         match &self.whose {
-            Whose::One(container, _) => Some(container.clone()),
+            Whose::One(one) => Some(one.container.clone()),
             Whose::Reader(callers) => callers.known(reader, now),
         }
     }
@@ -175,7 +189,7 @@ impl Views {
     /// Takes a sample of each container's load.
     pub fn sample(&self) {
         let containers = match &self.whose {
-            Whose::One(container, _) => vec![container.clone()],
+            Whose::One(one) => vec![one.container.clone()],
             Whose::Reader(callers) => {
                 callers.look_around(self.host.processes(), &self.tree);
                 callers.containers()
@@ -191,8 +205,9 @@ impl Views {
                 Err(e) => log::debug!("sample of a container's load: {e}"),
             }
         }
-        if let Whose::Reader(callers) = &self.whose {
-            callers.note();
+        match &self.whose {
+            Whose::Reader(callers) => callers.note(),
+            Whose::One(one) => one.note(),
         }
     }
 
@@ -206,8 +221,21 @@ impl Views {
 
     fn shared(&self) -> Option<&Membership> {
         match &self.whose {
-            Whose::One(_, shared) => Some(shared),
+            Whose::One(one) => Some(&one.shared),
             Whose::Reader(_) => None,
+        }
+    }
+}
+
+impl One {
+    /// Writes down for a successor of this process what is known of the container.
+    fn note(&self) {
+        let key = self.container.init().map(Key::of);
+        if let Some(notebook) = &self.notebook
+            && let Some(name) = key.map(|key| key.name())
+            && let Some(note) = self.container.note()
+        {
+            notebook.note(Notes::from([(name, note)]));
         }
     }
 }

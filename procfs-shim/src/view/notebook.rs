@@ -71,6 +71,13 @@ impl Notebook {
         self.state.lock().earlier.remove(key)
     }
 
+    /// Writes what is known now, or says in the log why that can't be done.
+    pub fn note(&self, notes: Notes) {
+        if let Err(e) = self.write(Moment::now(), notes) {
+            log::warn!("note the load averages for a worker after this one: {e}");
+        }
+    }
+
     /// Writes what is known now. What is known of other containers from before is kept for a while.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use crate::launch::network::Network;
 use crate::launch::streams::Streams;
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
+use crate::rootfs::shim;
 use crate::spec::{self, Shim, Stdin, Strict, Upper};
 
 /// Milliseconds that a daemon gets to write back a root that is kept, once its mount is gone.
@@ -27,6 +28,9 @@ const WRITE_BACK_MS: u16 = 10_000;
 const BUS_ERROR: i32 = 128 + 7;
 /// Milliseconds within which the end of a daemon that caused it is seen.
 const BUS_ERROR_MS: u16 = 500;
+
+/// Milliseconds that workers of a killed daemon get to end, as the kernel kills them too.
+const WORKERS_MS: u16 = 1_000;
 
 /// Signals that the supervisor takes itself; all but SIGCHLD and SIGWINCH are the program's.
 const TAKEN: [Signal; 9] = [
@@ -396,8 +400,14 @@ impl<'a> Watched<'a> {
             let name = served.name.clone();
             // At the end a daemon goes by itself, and may be seen to do so first; one that was killed
             // may have taken the program along, which may be seen first.
-            if code != 0 && (self.code.is_none() || was_killed) {
-                let what = format!("it ended with status {code} while the container needed it");
+            if code == 0 || (self.code.is_some() && !was_killed) {
+                return;
+            }
+            let what = format!("it ended with status {code} while the container needed it");
+            // Nothing of the container stands on its figures.
+            if name == shim::NAME && self.ran && self.strict == Strict::Off {
+                warn(format_args!("{name}: {what}: its files of /proc and /sys can't be read now"));
+            } else {
                 self.fail(Error::new(name, what));
             }
         }
@@ -437,18 +447,11 @@ impl<'a> Watched<'a> {
 
     /// Kills the children that the builder started and could not tell of any more.
     fn end_unheard_of(&self) {
-        let me = std::process::id();
-        let list = std::fs::read_to_string(format!("/proc/self/task/{me}/children"));
-        let list = list.unwrap_or_default();
-        for pid in list.split_whitespace().filter_map(|p| p.parse::<i32>().ok()) {
+        for pid in children(std::process::id() as i32) {
             let known = self.first.as_ref().is_some_and(|(first, _)| *first == pid)
                 || self.daemons.iter().any(|d| d.pid == pid);
             if !known {
-                let pid = Pid::from_raw(pid);
-                match kill(pid, Signal::SIGKILL) {
-                    Ok(()) | Err(_) => {}
-                }
-                best_effort("wait for a process", waitpid(pid, None));
+                end_with_workers(pid);
             }
         }
     }
@@ -483,13 +486,11 @@ impl<'a> Watched<'a> {
             self.find_killed_daemon();
         }
         for served in self.daemons.iter().filter(|d| d.alive) {
-            let pid = Pid::from_raw(served.pid);
-            if !(keep && served.name == "unionfs" && ends_by_itself(served.pid)) {
-                match kill(pid, Signal::SIGKILL) {
-                    Ok(()) | Err(_) => {}
-                }
+            if keep && served.name == "unionfs" && ends_by_itself(served.pid) {
+                best_effort("wait for a daemon", waitpid(Pid::from_raw(served.pid), None));
+            } else {
+                end_with_workers(served.pid);
             }
-            best_effort("wait for a daemon", waitpid(pid, None));
         }
     }
 }
@@ -500,7 +501,7 @@ impl Watched<'_> {
     fn find_killed_daemon(&mut self) {
         let alive: Vec<i32> = self.daemons.iter().filter(|d| d.alive).map(|d| d.pid).collect();
         for pid in alive {
-            if has_ended(pid, BUS_ERROR_MS)
+            if sys::process::pidfd_open(pid).is_ok_and(|p| has_ended(&p, BUS_ERROR_MS))
                 && let Ok(status) = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG))
             {
                 self.ended(status);
@@ -524,18 +525,37 @@ fn is_child(pid: i32) -> bool {
     waitid(Id::Pid(Pid::from_raw(pid)), flags).is_ok()
 }
 
+/// Returns the children of a process that has one thread.
+fn children(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    list.unwrap_or_default().split_whitespace().filter_map(|p| p.parse().ok()).collect()
+}
+
+/// Kills a child, and waits for it and for the workers that it has.
+fn end_with_workers(pid: i32) {
+    let workers: Vec<OwnedFd> =
+        children(pid).into_iter().filter_map(|w| sys::process::pidfd_open(w).ok()).collect();
+    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(_) => {}
+    }
+    best_effort("wait for a process", waitpid(Pid::from_raw(pid), None));
+    // The kernel kills them with the one that started them; they are not ours to take the status of.
+    for worker in workers {
+        has_ended(&worker, WORKERS_MS);
+    }
+}
+
 /// Waits for a child that writes back to end, for a while.
 fn ends_by_itself(pid: i32) -> bool {
-    let ended = has_ended(pid, WRITE_BACK_MS);
+    let ended = sys::process::pidfd_open(pid).is_ok_and(|p| has_ended(&p, WRITE_BACK_MS));
     if !ended {
         warn("unionfs did not end in time: the last changes may be missing");
     }
     ended
 }
 
-/// Waits so many milliseconds for a child to end.
-fn has_ended(pid: i32, patience: u16) -> bool {
-    let Ok(pidfd) = sys::process::pidfd_open(pid) else { return false };
+/// Waits so many milliseconds for a process to end.
+fn has_ended(pidfd: &OwnedFd, patience: u16) -> bool {
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     matches!(poll(&mut fds, patience), Ok(1..))
 }

@@ -15,6 +15,9 @@ use crate::rootfs::path::attach;
 use crate::rootfs::union::fuse_mount;
 use crate::spec::{Shim, Spec};
 
+/// Name of the daemon.
+pub(crate) const NAME: &str = "procfs-shim";
+
 /// Directory whose files are covered one by one: all else of /proc is the kernel's.
 const FILES: &str = "proc";
 /// Directory that is covered as a whole, as it has an entry for each processor.
@@ -24,7 +27,7 @@ const ATTRIBUTES: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC
 
 /// Mounts FUSE and starts the daemon, which waits for the pid of the container's first process.
 pub(crate) fn prepare(spec: &Spec, shim: Shim) -> Result<(OwnedFd, Daemon, Waiting)> {
-    let (device, mount) = fuse_mount("procfs-shim", ATTRIBUTES)?;
+    let (device, mount) = fuse_mount(NAME, ATTRIBUTES)?;
     let mut args: Vec<OsString> = vec!["-f".into()];
     if let Some(bytes) = shim.declared_memory {
         args.extend(["--declared-memory".into(), bytes.to_string().into()]);
@@ -34,7 +37,7 @@ pub(crate) fn prepare(spec: &Spec, shim: Shim) -> Result<(OwnedFd, Daemon, Waiti
         args.extend(["--declared-cpus".into(), cpus.into()]);
     }
     args.push(format!("/dev/fd/{}", device.as_raw_fd()).into());
-    let (daemon, waiting) = daemon::start_waiting("procfs-shim", args, &device, spec.supervisor)?;
+    let (daemon, waiting) = daemon::start_waiting(NAME, args, &device, spec.supervisor)?;
     Ok((mount, daemon, waiting))
 }
 
