@@ -89,6 +89,28 @@ call "lowerdir=$S/diff:$S/empty"; at f; ! touch id/merged/x 2>/dev/null; end
 }
 
 #[test]
+fn capabilities_of_layers_hold_beside_owners_in_attributes() {
+    let usable = ours().usable().and_then(|()| installed("setcap"));
+    require!("capabilities_of_layers_hold_beside_owners_in_attributes", usable);
+    // With `force_mask`, containers/storage puts owners into attributes, and capabilities where they are
+    // always; what is changed through the mount is kept under a name that needs no right.
+    says(
+        r#"
+cp /bin/busybox lower/a; cp /bin/busybox lower/b
+setfattr -n user.containers.override_stat -v 0:0:0755 lower
+setcap cap_net_raw+ep lower/a; setcap cap_net_raw+ep lower/b
+unionfs -o "lowerdir=$D/lower,upperdir=$D/upper,workdir=$D/work,,xattr_permissions=2" "$D/mnt"
+getcap mnt/a; chown 5:6 mnt/a; getcap mnt/a; setcap cap_chown+ep mnt/a; getcap mnt/a
+getfattr -m security.capability mnt/a mnt/b | grep -c capability
+setcap -r mnt/b; getcap mnt/b; getfattr -m . mnt/b; setcap -r mnt/a; getcap mnt/a; ! setcap -r mnt/a 2>/dev/null
+setcap cap_kill+ep mnt/a; umount mnt; gone
+getfattr -d -m . upper/a upper/b | cut -d= -f1 | grep -v -e override_stat -e trusted.overlay
+"#,
+        "mnt/a cap_net_raw=ep\nmnt/a cap_chown=ep\n2\n# file: upper/a\nuser.containers.override_security.capability\n\n# file: upper/b\n\n",
+    );
+}
+
+#[test]
 fn containerds_snapshotter_mounts_through_mount_fuse3() {
     require!("containerds_snapshotter_mounts", ours().usable());
     // Its mounts have the type fuse3.fuse-overlayfs, for which containerd starts this helper; at

@@ -220,6 +220,12 @@ impl Escape {
         }
     }
 
+    /// Whether an attribute is kept under another name, though layers of others may have it under its own:
+    /// containers/storage unpacks `security.capability` so.
+    pub fn keeps(self, name: &OsStr) -> bool {
+        self.security && name.as_bytes().starts_with(b"security.")
+    }
+
     /// Returns what users call the attribute `name` on disk, or `None` for our own marks.
     pub fn to_user(self, name: &OsStr) -> Option<OsString> {
         if let Some(rest) = name.as_bytes().strip_prefix(KEPT_SECURITY.as_bytes()) {

@@ -202,7 +202,9 @@ fn attributes(stack: &Stack, node: &Node<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>
     let mut names = Vec::new();
     let listed = xattr::for_each_name(target, |name| names.push(name.to_os_string()));
     listed.map_err(fail("list the attributes of", node))?;
-    let mut all = Vec::new();
+    // Those that are kept under another name (`user.…`) before the same under their own (`security.…`).
+    names.sort_by(|a, b| b.cmp(a));
+    let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for name in names {
         let shown = if is_private(&name) || security {
             let prefix =
@@ -216,7 +218,8 @@ fn attributes(stack: &Stack, node: &Node<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>
         };
         // Labels belong to a machine and its policy.
         let bytes = shown.as_bytes();
-        if bytes.starts_with(b"security.") && bytes != b"security.capability" {
+        let is_label = bytes.starts_with(b"security.") && bytes != b"security.capability";
+        if is_label || all.iter().any(|(name, _)| name == bytes) {
             continue;
         }
         if let Some(value) =

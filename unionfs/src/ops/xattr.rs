@@ -28,6 +28,9 @@ impl Union {
         }
         let spot = self.core.spot(&inode, &place)?;
         match sys::xattr::value(spot.xattrs(), &self.core.escape.to_disk(name)) {
+            Err(Errno::ENODATA) if self.core.escape.keeps(name) => {
+                sys::xattr::value(spot.xattrs(), name)
+            }
             // A layer without ACLs has none, which is no error: else nobody but root got access.
             Err(Errno::EOPNOTSUPP) if name.as_bytes().starts_with(b"system.posix_acl_") => {
                 Err(Errno::ENODATA)
@@ -46,8 +49,13 @@ impl Union {
         }
         let spot = self.core.spot(&inode, &place)?;
         let names = sys::xattr::list(spot.xattrs())?;
-        let shown: Vec<OsString> =
+        let mut shown: Vec<OsString> =
             names.iter().filter_map(|n| self.core.escape.to_user(n)).collect();
+        if self.core.escape.security {
+            // What is kept under another name may be there under its own, too.
+            shown.sort_unstable();
+            shown.dedup();
+        }
         Ok(sys::xattr::join_names(shown.iter().map(OsString::as_os_str)))
     }
 
@@ -62,8 +70,12 @@ impl Union {
     ) -> Result<()> {
         let inode = self.core.inode(ino)?;
         self.allowed(name)?;
+        let mut flags = flags;
         if flags & libc::XATTR_REPLACE != 0 {
             self.getxattr(ino, name)?;
+            if self.core.escape.keeps(name) {
+                flags &= !libc::XATTR_REPLACE;
+            }
         }
         ensure_upper(&self.core, &inode, Need::Metadata)?;
         let upper = self.core.stack.upper()?;
@@ -88,7 +100,15 @@ impl Union {
         {
             let place = inode.place.read();
             let spot = self.core.upper_spot(&inode, &place)?;
-            upper.remove_xattr(&spot, &self.core.escape.to_disk(name))?;
+            let removed = upper.remove_xattr(&spot, &self.core.escape.to_disk(name));
+            if self.core.escape.keeps(name) {
+                match upper.remove_xattr(&spot, name) {
+                    Err(Errno::ENODATA) => removed?,
+                    r => r?,
+                }
+            } else {
+                removed?;
+            }
         }
         self.acl_changed(caller, &inode, name)
     }
