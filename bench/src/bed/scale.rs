@@ -33,8 +33,9 @@ pub(crate) struct Scale {
     pub(crate) rewrites: u32,
     /// Lower files that are appended to.
     pub(crate) appended: u32,
-    /// Directory of the tree that each of several jobs copies: 60 files or 1,200.
-    pub(crate) copied: String,
+    /// Directory of the tree that goes into a git repository, and that each of several jobs copies: 60
+    /// files or 1,200.
+    pub(crate) part: String,
     /// C files to compile.
     pub(crate) sources: u32,
     /// Files of packages to install.
@@ -77,7 +78,7 @@ impl Scale {
                 big: 8 * MIB,
                 rewrites: 400,
                 appended: 40,
-                copied: "d00/s000".into(),
+                part: "d00/s000".into(),
                 sources: 4,
                 packaged: 20,
                 transactions: 10,
@@ -94,20 +95,20 @@ impl Scale {
             Size::Default => Scale {
                 name: "default".into(),
                 tree: 180,
-                flat: 500,
+                flat: 400,
                 created: 200,
                 repeats: 3,
                 big: 16 * MIB,
                 rewrites: 1_000,
                 appended: 80,
-                copied: "d00/s000".into(),
-                sources: 2,
+                part: "d00/s000".into(),
+                sources: 1,
                 packaged: 300,
                 transactions: 20,
                 copyups: vec![4 * KIB, 64 * KIB, MIB, 16 * MIB],
                 layers: vec![1, 10, 50, 200],
                 directories: vec![10, 100, 1_000, 10_000],
-                known: 10_000,
+                known: 5_000,
                 threaded: 200,
                 reads: 100,
                 images: vec![300, 3_000],
@@ -123,7 +124,7 @@ impl Scale {
                 big: 512 * MIB,
                 rewrites: 40_000,
                 appended: 3_000,
-                copied: "d00".into(),
+                part: "d00".into(),
                 sources: 60,
                 packaged: 3_000,
                 transactions: 300,

@@ -59,7 +59,7 @@ impl Search<'_> {
             found.extend(modes.map(|mode| mode.map(of_data)));
         }
         if self.is_root {
-            let rootless = ["bare", "overlay", "fuse-overlayfs", "unionfs"];
+            let rootless = ["overlay", "fuse-overlayfs", "unionfs"];
             found.extend(rootless.map(|name| self.named(&format!("{name}@user"))));
         }
         for name in ["raw", "lxcfs", "procfs-shim"] {

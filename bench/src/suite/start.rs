@@ -29,7 +29,7 @@ pub(super) const BLOCKS: &[Block] = &[Block {
 }];
 
 /// Starts of each turn.
-const TIMES: u32 = 5;
+const TIMES: u32 = 3;
 
 fn run(bed: &mut Bed<'_>) -> io::Result<()> {
     let root = bed.fixture("rootfs");

@@ -161,7 +161,7 @@ const JOBS: usize = 4;
 
 fn jobs(bed: &mut Bed<'_>) -> io::Result<()> {
     let point = bed.mount(&[bed.fixture("tree")], Use::Write)?;
-    let from = point.join(TREE).join(bed.job.scale.copied.as_str());
+    let from = point.join(TREE).join(bed.job.scale.part.as_str());
     let copies = point.join("copies");
     fs::create_dir(&copies)?;
     bed.case("4 jobs: copy, read, rm").settled().leaves(&point, Times::Vary).measure(|_| {
@@ -183,20 +183,21 @@ fn jobs(bed: &mut Bed<'_>) -> io::Result<()> {
 
 fn git(bed: &mut Bed<'_>) -> io::Result<()> {
     let point = bed.mount(&[bed.fixture("tree")], Use::Write)?;
-    let tree = point.join(TREE);
+    // The rest stays untracked: the repository begins above the part that is committed.
+    let (above, part) = bed.job.scale.part.rsplit_once('/').unwrap_or(("", &bed.job.scale.part));
+    let (tree, part) = (point.join(TREE).join(above), part.to_owned());
     bed.case("git init, add, commit, status").settled().measure(|_| {
         git_in(&tree, &["init", "-q"])?;
-        git_in(&tree, &["add", "-A"])?;
+        git_in(&tree, &["add", &part])?;
         git_in(&tree, &["commit", "-q", "-m", "all"])?;
         let status = git_in(&tree, &["status", "--porcelain"])?;
         Ok(digest((status, git_in(&tree, &["rev-parse", "HEAD"])?)))
     })?;
     // Of the clone that which is checked out: what .git has depends on times and numbers.
     let clone = point.join("clone");
-    bed.case("git clone")
-        .settled()
-        .leaves(&clone.join("d00"), Times::Vary)
-        .measure(|_| git_in(&point, &["clone", "-q", TREE, "clone"]).map(|_| 0))?;
+    bed.case("git clone").settled().leaves(&clone.join(&part), Times::Vary).measure(|_| {
+        git_in(&tree, &["clone", "-q", "--no-hardlinks", ".", &clone.to_string_lossy()]).map(|_| 0)
+    })?;
     bed.case("git status, of a clone")
         .measure(|t| t.op(|| git_in(&clone, &["status", "--porcelain"])).map(digest))
 }
