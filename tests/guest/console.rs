@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use support::figures::measure::{Measured, Shown};
@@ -13,9 +13,11 @@ use support::figures::rows;
 
 use crate::kernel::Kernel;
 
-/// How long the machine may say nothing before it counts as hung. All of it takes two or three minutes
-/// where two processors are free; on a busy machine it may take as long as it goes on.
+/// How long the machine may say nothing before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// How long it may run. All of it takes two or three minutes where two processors are free.
+const LIMIT: Duration = Duration::from_secs(8 * 60);
 
 /// Words for the kernel: mitigations of processors' faults only cost time where there is none.
 const APPEND: &str = "console=ttyS0 loglevel=1 panic=-1 cgroup_no_v1=all mitigations=off nokaslr";
@@ -33,6 +35,8 @@ pub(crate) struct Report {
     versions: String,
     /// Numbers of checks and figures, said last: nothing was cut off.
     verdict: Option<(usize, usize)>,
+    /// Why the machine was switched off.
+    cut: Option<String>,
 }
 
 struct Machine(Child);
@@ -47,7 +51,7 @@ impl Drop for Machine {
     }
 }
 
-/// Boots the machine and listens until it is off.
+/// Boots the machine and listens until it is off, or has to be switched off.
 pub(crate) fn run(kernel: &Kernel, archive: &Path, dir: &Path) -> Report {
     let mut command = Command::new("qemu-system-x86_64");
     command
@@ -76,15 +80,33 @@ pub(crate) fn run(kernel: &Kernel, archive: &Path, dir: &Path) -> Report {
             }
         }
     });
-    let began = Instant::now();
     let mut report = Report::default();
-    while let Ok(line) = told.recv_timeout(PATIENCE) {
-        report.take(&line, began.elapsed());
-    }
+    report.listen(&told, PATIENCE, LIMIT);
     report
 }
 
 impl Report {
+    /// Reads lines until there are no more, or none has come for too long, or they come for too long.
+    fn listen(&mut self, told: &Receiver<String>, patience: Duration, limit: Duration) {
+        let began = Instant::now();
+        loop {
+            let left = limit.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                self.cut = Some(format!("it ran for more than {} s", limit.as_secs()));
+                return;
+            }
+            match told.recv_timeout(patience.min(left)) {
+                Ok(line) => self.take(&line, began.elapsed()),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if patience < left => {
+                    self.cut = Some(format!("it said nothing for {} s", patience.as_secs()));
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
     /// Reads a line: a keyword, then fields behind tabs.
     fn take(&mut self, line: &str, at: Duration) {
         self.log.push_str(&format!("{:4} s: {line}\n", at.as_secs()));
@@ -147,6 +169,9 @@ impl Report {
             let lines: Vec<_> = self.log.lines().rev().take(n).collect();
             lines.into_iter().rev().collect::<Vec<_>>().join("\n")
         };
+        if let Some(why) = &self.cut {
+            panic!("the machine was switched off, as {why}; its console ends:\n{}", end(80));
+        }
         let Some((checks, figures)) = self.verdict else {
             panic!("the machine's console ends without a verdict:\n{}", end(80));
         };
@@ -181,6 +206,24 @@ mod tests {
         assert!(refused("PLAN\ta\nCHECK\ta\tok").contains("without a verdict"));
         assert!(refused("PLAN\ta\nVERDICT\t1\t0").contains("lines are lost"));
         assert!(refused("PLAN\ta\nPLAN\tb\nCHECK\ta\tok\nVERDICT\t1\t0").contains("planned"));
+    }
+
+    #[test]
+    fn a_machine_that_goes_on_for_ever_is_switched_off() {
+        let (tell, told) = mpsc::channel();
+        let speaks = std::thread::spawn(move || while tell.send("on and on".into()).is_ok() {});
+        let mut report = Report::default();
+        report.listen(&told, PATIENCE, Duration::from_millis(20));
+        assert!(report.log.is_empty() || report.log.ends_with("on and on\n"));
+        assert!(report.cut.is_some_and(|why| why.contains("ran for more")));
+        drop(told);
+        speaks.join().expect("it ends");
+        let (_silent, told) = mpsc::channel();
+        let mut report = Report::default();
+        report.listen(&told, Duration::from_millis(1), LIMIT);
+        let said = std::panic::catch_unwind(|| report.assert_good()).expect_err("no proof");
+        let said = said.downcast_ref::<String>().expect("a reason");
+        assert!(said.contains("switched off, as it said nothing"), "{said}");
     }
 
     #[test]
