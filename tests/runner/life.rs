@@ -209,6 +209,47 @@ for_each_user! {
         host.does("rm", ["-f", "hurt"]);
     };
 
+    a_new_volume_begins_with_what_is_in_its_place: |host| {
+        let theirs = host.ok(["--", "sh", "-c", "ls -A /etc/skel; stat -c %a /etc/skel"]);
+        assert!(theirs.contains(".profile"), "{theirs}");
+        let own = host.ok(["-v", "fresh:/etc/skel:ro", "--", "sh", "-c",
+            "ls -A /etc/skel; stat -c %a /etc/skel; touch /etc/skel/x 2> /dev/null || echo no"]);
+        assert_eq!(own, format!("{theirs}no\n"));
+        // What is there already stays as it is.
+        host.ok(["-v", "fresh:/v", "--", "sh", "-c", "rm /v/.profile; echo mine > /v/.bashrc"]);
+        let own = host.ok(["-v", "fresh:/etc/skel", "--", "sh", "-c", "ls -A /etc/skel; cat /etc/skel/.bashrc"]);
+        assert!(!own.contains(".profile") && own.ends_with("mine\n"), "{own}");
+        // What was cut off goes on; a directory of the host is never filled.
+        let at = host.does("volume", ["inspect", "-f", "{{.Mountpoint}}", "fresh"]);
+        let dir = std::fs::File::open(at.trim()).unwrap();
+        sys::xattr::set(sys::xattr::of(&dir), "user.palimpsest.filling".as_ref(), b"1", 0).unwrap();
+        drop(dir);
+        let own = host.ok(["-v", "fresh:/etc/skel", "--", "sh", "-c", "ls -A /etc/skel; cat /etc/skel/.bashrc"]);
+        assert!(own.contains(".profile") && own.ends_with("mine\n"), "{own}");
+        let empty = host.home_dir("empty");
+        let bind = format!("{}:/etc/skel", empty.display());
+        assert_eq!(host.ok(["-v", &bind, "--", "ls", "-A", "/etc/skel"]), "");
+        host.does("volume", ["rm", "fresh"]);
+        std::fs::remove_dir(host.state().join("volumes")).unwrap();
+    };
+
+    files_go_in_and_out_of_a_container_that_does_not_run: |host| {
+        host.does("run", ["--name", "still", "--", "sh", "-c", "echo x > /made; exit 0"]);
+        let before = host.does("inspect", ["still"]);
+        let out = host.home_dir("copies").join("made");
+        let to = out.to_str().unwrap();
+        host.does("cp", ["still:/made", to]);
+        assert_eq!(std::fs::read_to_string(&out).unwrap(), "x\n");
+        host.does("cp", [to, "still:/brought"]);
+        assert_eq!(host.does("inspect", ["still"]), before, "it did not run for that");
+        assert!(host.does("diff", ["still"]).contains("A /brought"));
+        host.does("create", ["--name", "new", "--", "cat", "/brought"]);
+        host.does("cp", [to, "new:/brought"]);
+        assert_eq!(host.does("start", ["-a", "new"]), "x\n");
+        assert_eq!(support::process::run(host.verb("cp").args(["still:/nothing", to])).status.code(), Some(125));
+        host.does("rm", ["still", "new"]);
+    };
+
     files_go_in_and_out: |host| {
         host.up("files", &[], "mkdir /d; echo x > /d/f; ln -s /etc/passwd /d/l; ln -s / /d/root; sleep 1000");
         let home = host.home_dir("copies");

@@ -10,14 +10,16 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, pipe2};
 use sys::process::Fork;
 
-use crate::cli::stop;
 use crate::error::{Context, Error, Exit, Result, say};
-use crate::launch::{self, Entering, copy};
-use crate::plan;
-use crate::spec::{Audience, First, Job, Principal, Stdin, Sysinfo, Terminal, User};
-use crate::store::{Entry, Store};
+use crate::launch::{self, Entering, Launch, Purpose, copy};
+use crate::plan::{self, Trace, Which};
+use crate::spec::{
+    Audience, First, Job, Limits, Net, Network, Principal, Request, Stdin, Streams, Strict,
+    Sysinfo, Terminal, User,
+};
+use crate::store::{self, Entry, Keep, Status, Store};
 
-/// Copy files between a running container and the host: a directory with all that is in it. What is at a
+/// Copy files between a container, running or not, and the host: a directory with all that is in it. What is at a
 /// directory DST goes into it. Files become the user's, or the container's root's.
 #[derive(Debug, Args)]
 pub(crate) struct CpArgs {
@@ -50,15 +52,19 @@ pub(super) fn cp(args: &CpArgs, state: Option<&Path>) -> Result<u8> {
     let store = Store::choose(state)?;
     match (side(&args.source), side(&args.target)) {
         (Side::Host(from), Side::Container(name, to)) => {
-            let entry = stop::running(&store, name)?;
+            let entry = store::find(&store, name)?;
             std::fs::symlink_metadata(from).step_at("copy", from)?;
             let from = from.to_path_buf();
-            through(&entry, Job::Receive(absolute(to)), |ours| copy::send(&from, File::from(ours)))
+            through(&store, entry, Job::Receive(absolute(to)), |ours| {
+                copy::send(&from, File::from(ours))
+            })
         }
         (Side::Container(name, from), Side::Host(to)) => {
-            let entry = stop::running(&store, name)?;
+            let entry = store::find(&store, name)?;
             let to = to.to_path_buf();
-            through(&entry, Job::Send(absolute(from)), |ours| copy::receive(&to, File::from(ours)))
+            through(&store, entry, Job::Send(absolute(from)), |ours| {
+                copy::receive(&to, File::from(ours))
+            })
         }
         _ => Err(Error::new("cp", "one side is a path, and the other CONTAINER:PATH")
             .hint("such as `runner cp file box:/tmp`")),
@@ -71,10 +77,14 @@ fn absolute(path: &Path) -> std::ffi::OsString {
 }
 
 /// Has one process do the container's end, and another one the host's.
-fn through(entry: &Entry, job: Job, host: impl FnOnce(OwnedFd) -> Result<()>) -> Result<u8> {
+fn through(
+    store: &Store,
+    entry: Entry,
+    job: Job,
+    host: impl FnOnce(OwnedFd) -> Result<()>,
+) -> Result<u8> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).step("make a pipe")?;
     let is_out = matches!(job, Job::Send(_));
-    let entering = entering(entry, job)?;
     let (ours, theirs) = if is_out { (read, write) } else { (write, read) };
     let child = match sys::process::fork().step("copy")? {
         Fork::Parent(pid) => Pid::from_raw(pid),
@@ -86,8 +96,8 @@ fn through(entry: &Entry, job: Job, host: impl FnOnce(OwnedFd) -> Result<()>) ->
                 false => dup2_stdin(&theirs).step("copy"),
             };
             drop(theirs);
-            let inside = connected.and_then(|()| launch::exec(entering, Audience::Caller, None));
-            let code = inside.unwrap_or_else(|e| {
+            let done = connected.and_then(|()| inside(store, entry, job));
+            let code = done.unwrap_or_else(|e| {
                 say(e);
                 Exit::Ours as u8
             });
@@ -106,9 +116,47 @@ fn through(entry: &Entry, job: Job, host: impl FnOnce(OwnedFd) -> Result<()>) ->
     }
 }
 
-fn entering(entry: &Entry, job: Job) -> Result<Entering> {
-    let gone = || Error::new(format!("container {}", entry.name()), "it isn't running");
-    let first = entry.state.first.ok_or_else(gone)?;
+/// Does the container's end: in the container if it runs, else in one that has its files and nothing else.
+fn inside(store: &Store, mut entry: Entry, job: Job) -> Result<u8> {
+    if entry.status() == Status::Running {
+        return launch::exec(entering(&entry, job)?, Audience::Caller, None);
+    }
+    if entry.record.keep == Keep::Thrown {
+        let what = "it isn't running, and keeps nothing until it is (--rm)";
+        return Err(Error::new(format!("container {}", entry.name()), what));
+    }
+    let container = entry.lock()?;
+    entry.refresh();
+    let mut request = as_root(&entry);
+    request.limits = Limits::default();
+    request.network = Network { net: Net::None, ports: Vec::new(), ..request.network };
+    request.devices.clear();
+    let which = Which {
+        id: &entry.id,
+        store,
+        keep: Keep::Kept,
+        audience: Audience::Caller,
+        trace: Trace::Off,
+    };
+    let mut planned = plan::plan(&request, which)?;
+    planned.spec.process.job = job;
+    planned.spec.streams = Streams::Caller;
+    planned.spec.shim = None;
+    launch::launch(Launch {
+        spec: planned.spec,
+        cgroup: &planned.cgroup,
+        container,
+        keep: Keep::Kept,
+        strict: Strict::Off,
+        state: entry.state,
+        audience: Audience::Caller,
+        on_start: None,
+        purpose: Purpose::Errand,
+    })
+}
+
+/// Returns what was asked for of a container, with its root as the user.
+fn as_root(entry: &Entry) -> Request {
     let mut request = entry.record.request.clone();
     let root = || Principal::Id(0);
     request.process.user = User { user: root(), group: Some(root()), more: Vec::new() };
@@ -117,6 +165,13 @@ fn entering(entry: &Entry, job: Job) -> Result<Entering> {
     request.process.stdin = Stdin::Inherited;
     request.process.first = First::Init;
     request.security.sysinfo = Sysinfo::Kernel;
+    request
+}
+
+fn entering(entry: &Entry, job: Job) -> Result<Entering> {
+    let gone = || Error::new(format!("container {}", entry.name()), "it isn't running");
+    let first = entry.state.first.ok_or_else(gone)?;
+    let request = as_root(entry);
     let mut process = plan::process_beside(&request, Some(first.pid))?;
     process.job = job;
     Ok(Entering {

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::cli::container::ContainerArgs;
 use crate::cli::{make, print};
 use crate::error::{Context, Error, Result, best_effort, warn};
-use crate::launch::{self, Launch, Started};
+use crate::launch::{self, Launch, Purpose, Started};
 use crate::plan::{self, Trace, Which};
 use crate::spec::{Audience, Strict};
 use crate::store::{Container, Entry, Keep, Record, State, Store, Volumes};
@@ -222,6 +222,7 @@ fn start_planned(
         state,
         audience,
         on_start,
+        purpose: Purpose::Program,
     });
     if !volumes.is_empty() {
         let store = Store::choose(Some(&store))?;

@@ -79,6 +79,17 @@ pub(crate) struct Launch<'a> {
     pub(crate) audience: Audience,
     /// Told once the program runs.
     pub(crate) on_start: Option<Started>,
+    /// What the run is for.
+    pub(crate) purpose: Purpose,
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// For its program.
+    Program,
+    /// To get at the container's files: nothing is written down of it.
+    Errand,
 }
 
 /// Runs a container to its end and returns the exit code of its program.
@@ -86,7 +97,9 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
     // Nothing that the caller left open may reach the container.
     sys::process::close_range_on_exec(3).step("close descriptors")?;
     supervise::block_signals()?;
-    let Launch { spec, cgroup, container, keep, strict, mut state, audience, on_start } = launch;
+    let Launch { spec, cgroup, container, keep, strict, mut state, audience, on_start, purpose } =
+        launch;
+    let is_noted = purpose == Purpose::Program;
     let identity = spec.identity.clone();
     let mut cgroups = Cgroups::default();
     state.begin();
@@ -96,11 +109,14 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
             cgroups = made;
             let user = if audience == Audience::Caller { User::Here } else { User::Away };
             let mut streams = Streams::new(user);
-            streams.follow(container.dir())?;
-            if keep == Keep::Kept {
+            if is_noted {
+                streams.follow(container.dir())?;
+            }
+            if keep == Keep::Kept && is_noted {
                 streams.log_to(&container.dir().join("ctr.log"))?;
             }
-            let told = tell(&container, &spec, &mut state, on_start);
+            let noted = is_noted.then_some(&container);
+            let told = tell(noted, &spec, &mut state, on_start);
             let watching = Watching {
                 stdin: spec.process.stdin,
                 strict,
@@ -122,7 +138,10 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
     state.end(&outcome, kills, ran);
     let code = state.code.unwrap_or(125) as u8;
     let cleared = match keep {
-        Keep::Kept => container.end_run(&identity).and_then(|()| container.write_state(&state)),
+        Keep::Kept => container.end_run(&identity).and_then(|()| match is_noted {
+            true => container.write_state(&state),
+            false => Ok(()),
+        }),
         Keep::Thrown => Ok(()),
     };
     best_effort("clear the container's state", cleared);
@@ -137,7 +156,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
 
 /// Returns what is done once the program runs.
 fn tell<'a>(
-    container: &'a Container,
+    container: Option<&'a Container>,
     spec: &'a Spec,
     state: &'a mut State,
     mut on_start: Option<Started>,
@@ -146,7 +165,9 @@ fn tell<'a>(
         state.first = ProcessId::of(first);
         state.daemons = daemons;
         state.cgroups = spec.cgroups.clone();
-        container.write_state(state)?;
+        if let Some(container) = container {
+            container.write_state(state)?;
+        }
         match on_start.take() {
             Some(started) => started.tell(),
             None => Ok(()),

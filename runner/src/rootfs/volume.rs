@@ -8,6 +8,7 @@ use sys::mount::attr;
 use sys::openat::open_at;
 
 use crate::error::{Context, Result};
+use crate::rootfs::copy_up::fill;
 use crate::rootfs::path::{Kind, find_or_make};
 use crate::spec::{Access, Volume};
 
@@ -20,9 +21,10 @@ pub(crate) fn open(volume: &Volume) -> Result<OwnedFd> {
         .step_at("volume source", &volume.source)?;
     let mount = sys::mount::clone_mount_tree(&source).step_at("bind volume", &volume.source)?;
     // Without nodev a device node in a volume would be a way to the host's devices.
-    let attributes = match volume.access {
-        Access::ReadWrite => attr::NODEV,
-        Access::ReadOnly => attr::NODEV | attr::RDONLY,
+    let attributes = match (volume.access, &volume.name) {
+        (Access::ReadOnly, None) => attr::NODEV | attr::RDONLY,
+        // One that is managed may have to be filled first.
+        (Access::ReadWrite, _) | (Access::ReadOnly, Some(_)) => attr::NODEV,
     };
     sys::mount::mount_setattr_tree(&mount, attributes).step_at("bind volume", &volume.source)?;
     Ok(mount)
@@ -34,6 +36,15 @@ pub(crate) fn put(root: &OwnedFd, volume: &Volume, mount: &OwnedFd) -> Result<()
     let is_dir = sys::stat::stat_fd(mount).step_at("stat", &volume.source)?.is_dir();
     let kind = if is_dir { Kind::Directory } else { Kind::File };
     let at = find_or_make(root, target, kind)?;
+    if volume.name.is_some() && is_dir {
+        // As with docker and podman, a new one begins with what the image has in its place.
+        if sys::stat::stat_fd(&at).step_at("stat", target)?.is_dir() {
+            fill(&at, mount, target)?;
+        }
+        if volume.access == Access::ReadOnly {
+            sys::mount::mount_setattr_tree(mount, attr::RDONLY).step_at("bind volume", target)?;
+        }
+    }
     sys::mount::move_mount(mount, &at).map_err(|e| {
         crate::error::Error::new("attach volume", e).at(target).hint_if(
             nix::errno::Errno::ENOTDIR,
