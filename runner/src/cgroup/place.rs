@@ -1,5 +1,6 @@
 //! Cgroups at a place that somebody else chose, as bundles of the OCI runtime specification name them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -13,6 +14,12 @@ use crate::spec::{self, Hierarchy, Version};
 
 /// Controllers of v2 that bundles have limits for.
 const CONTROLLERS: [&str; 7] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"];
+
+/// What a cgroup is marked with that was made on the way to a container's.
+const MARK: &str = "trusted.palimpsest.made";
+const IN_USE: &str = "it is there already, with processes in it";
+/// How often a parent may go as its last container does, while it is wanted.
+const RACES: usize = 3;
 
 /// A cgroup of one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +39,7 @@ pub(crate) struct Placed {
 pub(crate) struct Made {
     /// Those of the container.
     pub(crate) placed: Vec<Placed>,
-    /// Directories above them that were missing, the topmost first.
+    /// Directories above them that we made, now or for another container, the topmost first.
     pub(crate) above: Vec<PathBuf>,
     /// Why a hierarchy has none, by its controllers.
     pub(crate) refused: Vec<(Vec<String>, String)>,
@@ -73,6 +80,14 @@ pub(crate) fn cgroups(placed: &[Placed]) -> Vec<spec::Cgroup> {
     placed.iter().map(one).collect()
 }
 
+/// Makes sure that nobody lives in these cgroups.
+pub(crate) fn check_unused(all: &[Placed]) -> Result<()> {
+    match all.iter().find(|p| p.path.exists() && !is_unused(&p.path)) {
+        Some(placed) => Err(Error::new("create cgroup", IN_USE).at(&placed.path)),
+        None => Ok(()),
+    }
+}
+
 /// Makes cgroups as far as we may. `needed`: controllers of v2 to switch on.
 ///
 /// # Errors
@@ -80,17 +95,29 @@ pub(crate) fn cgroups(placed: &[Placed]) -> Vec<spec::Cgroup> {
 pub(crate) fn make(all: Vec<Placed>, needed: &[&str]) -> Result<Made> {
     let mut made = Made::default();
     for placed in all {
-        let (before, mut above) = (made.above.len(), Vec::new());
-        let outcome = make_one(&placed, needed, &mut above);
-        made.above.extend(above);
+        let above = above(std::slice::from_ref(&placed));
+        let mut outcome = make_one(&placed, needed);
+        for _ in 0..RACES {
+            match &outcome {
+                // Another container of the same parent was the last one just now, and took it along.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    outcome = make_one(&placed, needed)
+                }
+                _ => break,
+            }
+        }
         match outcome {
-            Ok(()) => made.placed.push(placed),
+            Ok(()) => {
+                made.placed.push(placed);
+                made.above.extend(above);
+            }
             Err(e) if is_refusal(&e) => {
-                remove_above(made.above.drain(before..));
+                remove_above(above.into_iter());
                 let text = Error::new("create cgroup", e).at(&placed.path).to_string();
                 made.refused.push((placed.controllers, text));
             }
             Err(e) => {
+                made.above.extend(above);
                 made.remove();
                 return Err(Error::new("create cgroup", e).at(&placed.path));
             }
@@ -99,12 +126,42 @@ pub(crate) fn make(all: Vec<Placed>, needed: &[&str]) -> Result<Made> {
     Ok(made)
 }
 
+/// Returns the directories above some cgroups that are missing, or that we made for others: what goes with
+/// the last container in it.
+pub(crate) fn above(all: &[Placed]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for placed in all {
+        let above = placed.path.ancestors().skip(1).take_while(|dir| *dir != placed.top);
+        let mut ours: Vec<PathBuf> =
+            above.filter(|dir| !dir.exists() || is_ours(dir)).map(PathBuf::from).collect();
+        ours.reverse();
+        found.extend(ours);
+    }
+    found
+}
+
 fn is_refusal(e: &io::Error) -> bool {
     const REFUSALS: [Errno; 3] = [Errno::EACCES, Errno::EPERM, Errno::EROFS];
     e.raw_os_error().is_some_and(|n| REFUSALS.contains(&Errno::from_raw(n)))
 }
 
-fn make_one(placed: &Placed, needed: &[&str], above: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Marks a cgroup as made by us, so that the last container in it takes it along. Without the right to, it
+/// stays.
+fn mark(dir: &Path) {
+    let marked = fs::File::open(dir)
+        .map(|file| sys::xattr::set(sys::xattr::of(&file), OsStr::new(MARK), b"1", 0));
+    match marked {
+        Ok(Ok(())) | Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+fn is_ours(dir: &Path) -> bool {
+    let value =
+        fs::File::open(dir).map(|file| sys::xattr::get(sys::xattr::of(&file), OsStr::new(MARK)));
+    matches!(value, Ok(Ok(Some(_))))
+}
+
+fn make_one(placed: &Placed, needed: &[&str]) -> io::Result<()> {
     let mut missing: Vec<&Path> =
         placed.path.ancestors().take_while(|dir| *dir != placed.top && !dir.exists()).collect();
     missing.reverse();
@@ -116,16 +173,22 @@ fn make_one(placed: &Placed, needed: &[&str], above: &mut Vec<PathBuf>) -> io::R
             enable(dir, needed);
         }
     }
+    if placed.controllers.iter().any(|c| c == "cpuset") {
+        // Also those that are there: whoever made them may have been interrupted.
+        let mut line: Vec<&Path> =
+            placed.path.ancestors().skip(1).take_while(|dir| *dir != placed.top).collect();
+        line.retain(|dir| dir.exists());
+        line.into_iter().rev().try_for_each(fill_cpuset)?;
+    }
     let has_cpuset = placed.controllers.iter().any(|c| c == "cpuset");
     if missing.is_empty() && !is_unused(&placed.path) {
-        let text = "it is there already, with processes in it";
-        return Err(io::Error::other(text));
+        return Err(io::Error::other(IN_USE));
     }
     for dir in missing {
         match fs::create_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
-            Ok(()) if dir != placed.path => above.push(dir.to_path_buf()),
+            Ok(()) if dir != placed.path => mark(dir),
             Ok(()) => {}
         }
         if has_cpuset {

@@ -166,7 +166,15 @@ fn build(
     let limits = linux.and_then(|l| l.resources().as_ref()).unwrap_or(&absent);
     let path = linux.and_then(|l| l.cgroups_path().clone()).filter(|p| !p.as_os_str().is_empty());
     let path = path.unwrap_or_else(|| args.id.clone().into());
-    *made = place::make(place::decide(&path)?, &place::needed(&resources::controllers(limits)))?;
+    let placed = place::decide(&path)?;
+    place::check_unused(&placed)?;
+    // Before they are made: whoever clears up after a kill has to know of them.
+    record.cgroups = place::cgroups(&placed);
+    record.above = place::above(&placed);
+    locked.write(record)?;
+    // What could not be made is not ours to end.
+    let needed = place::needed(&resources::controllers(limits));
+    *made = place::make(placed, &needed).inspect_err(|_| record.cgroups.clear())?;
     record.cgroups = place::cgroups(&made.placed);
     record.above = made.above.clone();
     locked.write(record)?;

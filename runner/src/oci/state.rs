@@ -36,7 +36,7 @@ pub(super) struct Record {
     pub(super) is_built: bool,
     /// Its cgroups.
     pub(super) cgroups: Vec<Cgroup>,
-    /// Cgroups above them that were made for it.
+    /// Cgroups above them that were made by us.
     pub(super) above: Vec<PathBuf>,
     /// Whether it has a pid namespace of its own, with which all its processes end.
     pub(super) has_pids: bool,
