@@ -1,6 +1,7 @@
 //! The runner as a user drives it, as root and as somebody else.
 #![forbid(unsafe_code)]
 
+mod day;
 mod errors;
 mod escape;
 mod fixture;
@@ -15,6 +16,7 @@ mod limits;
 mod network;
 mod oci;
 mod oci_config;
+mod oci_containerd;
 mod oci_fixture;
 mod oci_podman;
 mod oci_rights;

@@ -189,6 +189,11 @@ impl<'a> Runtime<'a> {
     }
 }
 
+/// Returns a path as text; those of tests are plain.
+pub(crate) fn path_of(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
 /// Makes a root directory of busybox.
 pub(crate) fn make_root(root: &Path) {
     for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "run"] {

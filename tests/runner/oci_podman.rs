@@ -1,7 +1,7 @@
 //! podman with our runtime, as root and as a user: what people do with it all day.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use support::privilege::{installed, skip};
@@ -95,22 +95,7 @@ impl<'a> Podman<'a> {
     fn end(&self) {
         self.ok(&["rm", "-af", "-t", "0"]);
         self.ok(&["rmi", "-af"]);
-        // Without root a process keeps podman's namespaces.
-        let pid = std::fs::read_to_string(self.dir.join("xdg/libpod/tmp/pause.pid"));
-        if let Some(pid) = pid.ok().and_then(|p| p.trim().parse::<i32>().ok()) {
-            nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(pid),
-                nix::sys::signal::Signal::SIGKILL,
-            )
-            .expect("end podman's own process");
-            let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-                Ok(stat) => {
-                    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
-                }
-                Err(_) => true,
-            };
-            self.runtime.host().until(gone);
-        }
+        end_pause_process(self.runtime.host(), &self.dir);
         let left = std::fs::read_dir(self.dir.join("xdg/runner-oci")).into_iter().flatten().count();
         assert_eq!(left, 0, "states of containers are left");
         let root = self.runtime.host().ids().is_none();
@@ -233,6 +218,18 @@ podman! {
         let said = podman.ok(&mapped);
         assert!(said.trim_start().starts_with("0 1 5000") && said.ends_with("\n0"), "{said}");
     };
+}
+
+/// Ends the process that keeps podman's namespaces where a user has started it.
+pub(crate) fn end_pause_process(host: &Host, dir: &Path) {
+    let pid = std::fs::read_to_string(dir.join("xdg/libpod/tmp/pause.pid"));
+    let Some(pid) = pid.ok().and_then(|p| p.trim().parse::<i32>().ok()) else { return };
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+        .expect("end podman's own process");
+    host.until(|| match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
+        Err(_) => true,
+    });
 }
 
 fn quoted(word: &str) -> String {
