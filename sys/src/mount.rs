@@ -215,6 +215,17 @@ pub fn mount_setattr_tree(mount: impl AsFd, attributes: u64) -> Result<()> {
     setattr(mount, attributes, libc::AT_RECURSIVE)
 }
 
+/// Makes a mount show owners as a user namespace maps them (`MOUNT_ATTR_IDMAP`, Linux 5.12). The mount must
+/// be new: [`clone_mount`] makes such a one.
+///
+/// # Errors
+/// `EINVAL`: the file system can't. `EPERM`: no `CAP_SYS_ADMIN` over the file system's user namespace.
+pub fn mount_idmap(mount: impl AsFd, user_namespace: impl AsFd) -> Result<()> {
+    let userns_fd = user_namespace.as_fd().as_raw_fd() as u64;
+    let set = libc::MOUNT_ATTR_IDMAP;
+    call_setattr(mount, &MountAttr { set, clear: 0, propagation: 0, userns_fd }, 0)
+}
+
 /// `struct mount_attr` of `linux/mount.h`.
 #[repr(C)]
 struct MountAttr {

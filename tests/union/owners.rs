@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use support::privilege::{Actor, installed, kernel_at_least, root};
 use support::{Subject, Union, require};
 
 use crate::files::*;
@@ -61,6 +62,52 @@ only_ours! {
         let written = ["new", "dir", "f", "g"].map(|name| owner(&u.upper(name)));
         assert_eq!(written, [(0, 0), (0, 0), (5, 6), (51, 71)]);
     }
+}
+
+/// Returns a user namespace that has 65,536 users from 100,000 on.
+fn user_namespace() -> std::fs::File {
+    let mut child = std::process::Command::new("unshare")
+        .args(["--user", "sleep", "60"])
+        .spawn()
+        .expect("start unshare");
+    let of = |name: &str| format!("/proc/{}/{name}", child.id());
+    let link = |path: &str| std::fs::read_link(path).expect("read the namespace");
+    while link(&of("ns/user")) == link("/proc/self/ns/user") {
+        std::thread::yield_now();
+    }
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(of(map), "0 100000 65536").expect("write the map");
+    }
+    let namespace = std::fs::File::open(of("ns/user")).expect("open the namespace");
+    child.kill().and_then(|()| child.wait()).expect("end unshare");
+    namespace
+}
+
+/// The kernel's overlayfs can't.
+#[test]
+fn an_idmapped_copy_of_the_mount_maps_owners() {
+    let name = "an_idmapped_copy_of_the_mount_maps_owners";
+    require!(name, ours().usable(), root(), kernel_at_least(6, 12), installed("unshare"));
+    let layer = "f f 0644 5:6 \"x\"\nd d 0777\nf suid 4777 5:6 \"x\"";
+    let u = Union::on(&ours()).layer(layer).mount();
+    let open = |path: &Path| std::fs::File::open(path).expect("open");
+    let copy = sys::mount::clone_mount(open(u.root())).expect("copy the mount");
+    sys::mount::mount_idmap(&copy, user_namespace()).expect("map the copy");
+    let at = u.scratch().dir("mapped");
+    sys::mount::move_mount(&copy, open(&at)).expect("place the copy");
+    assert_eq!([owner(&at.join("f")), owner(&u.path("f"))], [(100_005, 100_006), (5, 6)]);
+    let somebody = Actor { uid: 101_234, gid: 101_234, ..Actor::USER };
+    somebody.run(|| {
+        put(&at.join("d/new"), "x");
+        append(&at.join("suid"), "y");
+        chmod(&at.join("d/new"), 0o600);
+    });
+    assert_eq!([owner(&u.path("d/new")), owner(&u.upper("d/new"))], [(1234, 1234); 2]);
+    assert_eq!([mode(&u.path("suid")), mode(&u.path("d/new"))], [0o777, 0o600]);
+    chown(&at.join("f"), 100_007, 100_008);
+    assert_eq!(owner(&u.upper("f")), (7, 8));
+    drop(copy);
+    sys::mount::umount(at.as_os_str(), 0).expect("unmount the copy");
 }
 
 /// Makes a file and a directory whose owners and modes are kept in attributes. Their owners come

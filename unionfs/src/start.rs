@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use daemon::ready::{Detached, detach};
-use daemon::{Mount, MountRequest, Ready, ServeOptions, Turns};
+use daemon::{Mount, MountPoint, MountRequest, Ready, ServeOptions, Turns};
 use dashmap::DashMap;
 use sys::xattr;
 use wire::Counts;
@@ -42,6 +42,8 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let core = open_core(&config)?;
     let union = Arc::new(Union::new(core));
+    // One that somebody else has mounted may leave that to us.
+    let checks_permissions = matches!(config.at, MountPoint::Path(_));
     let mount = Mount::new(&MountRequest {
         source: config.source,
         subtype: config.subtype,
@@ -58,7 +60,7 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
         Box::new(move || eprintln!("unionfs: {}", statistics(&union, &counts)))
     };
     let options = ServeOptions { turns: union.turns(), ready, statistics };
-    daemon::serve(Served::new(union, cache, config.io), mount, counts, options)
+    daemon::serve(Served::new(union, cache, config.io, checks_permissions), mount, counts, options)
         .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
 }

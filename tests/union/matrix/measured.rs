@@ -13,6 +13,7 @@ pub(super) const BETTER: &str = "
   (`large::a_file_of_metadata_alone_keeps_its_time_when_opened_for_writing`); the kernel's gives it the present
   when it is opened.
 - Whiteouts and opaque directories of every dialect are read in every layer.
+- The mount can have idmapped copies (Linux 6.12, `owners::an_idmapped_copy_of_the_mount_maps_owners`).
 - A layer may contain the mount point or the upper layer.
 ";
 
@@ -53,6 +54,7 @@ pub(super) const ALONE: &[&str] = &[
     "memory::what_the_kernel_forgets_is_forgotten",
     "owners::fuse_overlayfs_and_we_read_each_others_owners_in_attributes",
     "owners::fuse_overlayfs_reads_the_owners_of_an_upper_that_we_began",
+    "owners::an_idmapped_copy_of_the_mount_maps_owners",
     "namespaced::every_body_that_can_holds_in_a_user_namespace",
     "sqlite::databases_survive_copy_up_under_many_processes",
     "rootless::in_a_user_namespace_everything_works",

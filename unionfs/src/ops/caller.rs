@@ -1,7 +1,7 @@
 //! What a message doesn't say of its sender, for the few that depend on it: read from /proc, where the
 //! sender's process is visible.
 
-use super::Caller;
+use super::{Caller, UNKNOWN};
 use crate::layer::idmap::UnionId;
 
 /// `CAP_FOWNER` and `CAP_FSETID` of capabilities(7).
@@ -11,24 +11,37 @@ const CAP_FSETID: u32 = 4;
 impl Caller {
     /// Whether the sender belongs to a group, by its supplementary groups as well; `None` where that
     /// can't be seen.
-    pub(super) fn is_in_group(&self, group: UnionId) -> Option<bool> {
+    fn is_in_group(&self, group: UnionId) -> Option<bool> {
         if self.gid == group {
             return Some(true);
         }
         let groups = self.status("Groups:")?;
-        Some(groups.split_whitespace().any(|g| g.parse() == Ok(group.0)))
+        let is_own = self.gid == UNKNOWN && self.for_files("Gid:") == Some(group);
+        Some(is_own || groups.split_whitespace().any(|g| g.parse() == Ok(group.0)))
+    }
+
+    /// Returns the user or group by which the sender accesses files: the last after the real, the
+    /// effective and the saved one.
+    fn for_files(&self, name: &str) -> Option<UnionId> {
+        self.status(name)?.split_whitespace().last()?.parse().ok().map(UnionId)
     }
 
     /// Whether the sender may keep the set-group-id bit of a file of a group (`in_group_or_capable` of
-    /// the kernel's fs/inode.c). Who can't be seen may.
-    pub(super) fn may_keep_setgid(&self, group: UnionId) -> bool {
-        self.is_in_group(group).unwrap_or(true) || self.has_capability(CAP_FSETID)
+    /// the kernel's fs/inode.c), or `unseen` where that can't be seen.
+    pub(super) fn may_keep_setgid(&self, group: UnionId, unseen: bool) -> bool {
+        self.is_in_group(group).unwrap_or(unseen) || self.may_keep_set_ids()
+    }
+
+    /// Whether the sender may keep set-user-id and set-group-id bits of a file that it changes.
+    pub(super) fn may_keep_set_ids(&self) -> bool {
+        self.has_capability(CAP_FSETID)
     }
 
     /// Whether the sender may change what belongs to `owner` (`inode_owner_or_capable` of the kernel's
     /// fs/inode.c).
     pub(super) fn may_change(&self, owner: UnionId) -> bool {
-        self.uid == owner || self.has_capability(CAP_FOWNER)
+        let is_own = || self.uid == UNKNOWN && self.for_files("Uid:") == Some(owner);
+        self.uid == owner || is_own() || self.has_capability(CAP_FOWNER)
     }
 
     fn has_capability(&self, number: u32) -> bool {
@@ -76,6 +89,9 @@ mod tests {
         assert_eq!(own.is_in_group(own.gid), Some(true));
         assert_eq!(own.is_in_group(UnionId(4_294_000_000)), Some(false));
         assert!(own.may_change(own.uid) && !own.is_changing_owner());
+        let mapped = Caller { uid: UNKNOWN, gid: UNKNOWN, ..own };
+        assert_eq!(mapped.is_in_group(own.gid), Some(true));
+        assert!(mapped.may_change(own.uid));
     }
 
     #[test]

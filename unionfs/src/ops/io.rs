@@ -11,7 +11,6 @@ use crate::copyup::{Need, ensure_upper};
 use crate::error::Result;
 use crate::inode::core::Fsync;
 use crate::inode::{Core, Ino};
-use crate::layer::idmap::UnionId;
 
 thread_local! {
     /// What a thread reads into; grows to the largest read that the kernel asks for.
@@ -113,10 +112,7 @@ impl Union {
         let fd = self.core.writer(&inode)?;
         let signed = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
         copy::fallocate(fd, mode, signed(offset)?, signed(length)?)?;
-        if caller.uid != UnionId(0) {
-            self.clear_suid_sgid(caller, &inode)?;
-        }
-        Ok(())
+        self.may_clear_suid_sgid(caller, &inode)
     }
 
     /// Returns the next data or hole (`SEEK_DATA`, `SEEK_HOLE`).
@@ -145,9 +141,7 @@ impl Union {
         let len = len.min(1 << 30) as usize;
         self.core.turns.blocking();
         let n = copy::copy_range(src, signed(from_offset)?, dst, signed(to_offset)?, len)?;
-        if caller.uid != UnionId(0) {
-            self.clear_suid_sgid(caller, &to)?;
-        }
+        self.may_clear_suid_sgid(caller, &to)?;
         Ok(n)
     }
 }

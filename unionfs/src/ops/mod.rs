@@ -24,12 +24,16 @@ use crate::error::Result;
 use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, Slots};
 use crate::layer::idmap::{DiskId, UnionId};
 
+/// No user or group (`FUSE_INVALID_UIDGID`).
+pub const UNKNOWN: UnionId = UnionId(u32::MAX);
+
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// Effective user, as the mount's user namespace numbers it.
+    /// Effective user, as the mount's user namespace numbers it; [`UNKNOWN`] where the kernel tells it only
+    /// of who makes something, as the mount may have idmapped copies.
     pub uid: UnionId,
-    /// Effective group.
+    /// Effective group, or [`UNKNOWN`].
     pub gid: UnionId,
     /// Process, 0 where it isn't visible.
     pub pid: u32,

@@ -134,6 +134,15 @@ impl Union {
         }
         Ok(())
     }
+
+    /// The same after a change of which the kernel doesn't say whether the caller may keep them.
+    pub(super) fn may_clear_suid_sgid(&self, caller: Caller, inode: &Arc<Inode>) -> Result<()> {
+        let has_bits = self.core.stat(inode)?.mode & (libc::S_ISUID | libc::S_ISGID) != 0;
+        if has_bits && !caller.may_keep_set_ids() {
+            self.clear_suid_sgid(caller, inode)?;
+        }
+        Ok(())
+    }
 }
 
 /// Returns which bits of a mode go: suid, and sgid where the group may execute or the caller has no
@@ -141,7 +150,7 @@ impl Union {
 fn lost_bits(caller: Caller, stat: &Stat) -> u32 {
     let mut lost = stat.mode & libc::S_ISUID;
     if stat.mode & libc::S_ISGID != 0
-        && (stat.mode & libc::S_IXGRP != 0 || !caller.may_keep_setgid(UnionId(stat.gid)))
+        && (stat.mode & libc::S_IXGRP != 0 || !caller.may_keep_setgid(UnionId(stat.gid), true))
     {
         lost |= libc::S_ISGID;
     }

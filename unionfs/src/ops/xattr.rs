@@ -134,15 +134,14 @@ impl Union {
         if let Some(dir) = &inode.dir {
             *dir.meta.lock() = None;
         }
-        if name != acl::ACCESS || caller.uid == UnionId(0) {
+        if name != acl::ACCESS {
             return Ok(());
         }
         let place = inode.place.read();
         let spot = self.core.upper_spot(inode, &place)?;
         let stat = self.core.stack.upper()?.stat(&spot)?;
         let group = UnionId(self.owned(stat).gid);
-        let is_member = caller.is_in_group(group).unwrap_or(false);
-        if stat.mode & libc::S_ISGID != 0 && !is_member {
+        if stat.mode & libc::S_ISGID != 0 && !caller.may_keep_setgid(group, false) {
             self.core.stack.upper()?.chmod(&spot, stat.mode & 0o7777 & !libc::S_ISGID)?;
         }
         Ok(())

@@ -44,6 +44,8 @@ pub struct Served {
     pub(super) union: Arc<Union>,
     pub(super) cache: Cache,
     pub(super) io: Io,
+    /// The mount has `default_permissions`, as ours have.
+    pub(super) checks_permissions: bool,
     /// The kernel needs no OPEN messages.
     pub(super) no_open: bool,
     /// The kernel needs no OPENDIR messages.
@@ -55,13 +57,14 @@ pub struct Served {
 }
 
 impl Served {
-    /// Makes a union ready to be served.
-    pub fn new(union: Arc<Union>, cache: Cache, io: Io) -> Served {
+    /// Makes a union ready to be served. `checks_permissions`: the kernel does, by owners and modes.
+    pub fn new(union: Arc<Union>, cache: Cache, io: Io, checks_permissions: bool) -> Served {
         let turns = union.turns();
         Served {
             union,
             cache,
             io,
+            checks_permissions,
             no_open: false,
             no_opendir: false,
             opens: Opens::default(),
@@ -95,7 +98,11 @@ impl Served {
         }
         self.no_opendir = offer.flags & init::NO_OPENDIR_SUPPORT != 0;
         let (opening, max_stack_depth) = self.negotiate_io(offer)?;
-        let flags = needed | welcome | opening;
+        let mut flags = needed | welcome | opening;
+        // Without that, the kernel ends the connection.
+        if self.checks_permissions {
+            flags |= init::ALLOW_IDMAP;
+        }
         Ok(Agreement { flags, max_write: MAX_WRITE, max_stack_depth })
     }
 
