@@ -6,16 +6,18 @@ use std::process::Command;
 
 use support::Scratch;
 use support::cgroups::{Version, version};
+use support::figures::Needs;
 use support::figures::measure::{Column, Disk, Machine, group};
 use support::figures::page::{self, Part};
 use support::figures::rows::{Pace, all};
 use support::figures::server::Server;
-use support::privilege::{Missing, installed};
+use support::privilege::{Missing, installed, skip};
 use support::process::program;
 use support::require;
 
 use crate::seen::fuse;
 use crate::shim::PROGRAM;
+use crate::swap::Swap;
 
 const LOAD: &str = env!("CARGO_BIN_EXE_load-under-test");
 
@@ -50,12 +52,26 @@ fn every_figure_is_as_the_page_says() {
     // A hole: a page that this process had in its cache would count as its own.
     let made = std::fs::File::create(&file).and_then(|f| f.set_len(32 << 20));
     made.expect("make a file to read and write");
-    let machine = Machine::here(Path::new(LOAD), Disk::of_file(&file));
+    let machine = || Machine::here(Path::new(LOAD), Disk::of_file(&file));
     let only = std::env::var("PALIMPSEST_LOAD").unwrap_or_default();
     let columns = [Column::Kernel, Column::Ours(shim.path()), Column::Peer(lxcfs.path())];
     let mut measured = Vec::new();
     for one in all(Pace::Native) {
-        if machine.has(one.needs) && one.load.contains(&only) {
+        if !one.load.contains(&only) {
+            continue;
+        }
+        let _swap = match one.needs {
+            Needs::Swap if !machine().has(Needs::Swap) => match Swap::on(scratch.path()) {
+                Ok(swap) => Some(swap),
+                Err(missing) => {
+                    skip(&format!("procfs::beside, {}", one.load), &missing);
+                    continue;
+                }
+            },
+            _ => None,
+        };
+        let machine = machine();
+        if machine.has(one.needs) {
             measured.push((one.load, group(&machine, &columns, &one)));
         }
     }

@@ -8,10 +8,12 @@ use support::require;
 use crate::container::{Container, Limits, Namespaces, v1_controllers};
 use crate::seen::{MIB, fuse, kib, no_args};
 use crate::shim::Shim;
+use crate::swap;
 
 #[test]
 fn numbers_are_those_of_the_files() {
     require!("numbers_are_those_of_the_files", fuse(), v1_controllers());
+    let _same_swap = swap::unchanged();
     let shim = Shim::start(&no_args());
     let limits = Limits { memory: Some(64 * MIB), quota: Some(50_000), ..Limits::default() };
     let container = Container::start(shim.path(), &limits, Namespaces::Own);

@@ -73,7 +73,7 @@ fn controller(tree: &Hierarchy, controller: Controller) -> Finding {
     let counts_nothing = controller == Controller::Io && !counts_devices(found);
     let so = match controller {
         Controller::Io if counts_nothing => {
-            "diskstats is empty: since Linux 6.10 v1 counts a device once a limit was set for it in any cgroup (blkio.throttle.read_bps_device), or where BFQ schedules it"
+            "diskstats is empty: since Linux 6.10 v1 counts a device only after a limit was set for it once, in any cgroup: make a blkio cgroup, write 'MAJOR:MINOR 1099511627776' to its blkio.throttle.read_bps_device, and remove it again; or let BFQ schedule the device"
         }
         Controller::Memory => "meminfo and swaps show its limits and use",
         Controller::Cpu => "cpuinfo, stat and online count quotas",
