@@ -105,13 +105,16 @@ fn plots(out: &mut String, analysis: &Analysis, cases: &[&Case]) {
         cases.iter().copied().partition(|c| c.point.is_some());
     let has_peer = |c: &Case| c.cells.iter().any(|cell| cell.peer.is_some());
     let (compared, alone): (Vec<&Case>, Vec<&Case>) = single.into_iter().partition(|c| has_peer(c));
-    if !compared.is_empty() {
-        let groups: Vec<_> = compared.iter().map(|c| ratio_group(analysis, c)).collect();
-        let caption = format!(
-            "times as long as {} (log axis; left of the dashed line is faster)",
-            peers(&compared)
-        );
-        out.push_str(&svg::dots(&groups, &caption, ratio_tick, true));
+    for (unit, than) in [
+        (Unit::Seconds, "times as long as PEER (log axis; left of the dashed line is faster)"),
+        (Unit::Bytes, "times as much as PEER (log axis; left of the dashed line is less)"),
+    ] {
+        let of_unit: Vec<&Case> = compared.iter().filter(|c| c.unit == unit).copied().collect();
+        let groups: Vec<_> = of_unit.iter().map(|c| ratio_group(analysis, c)).collect();
+        if !groups.is_empty() {
+            let caption = than.replace("PEER", &peers(&of_unit));
+            out.push_str(&svg::dots(&groups, &caption, ratio_tick, true));
+        }
     }
     for (unit, caption) in [
         (Unit::Seconds, "time of one operation (log axis; left is faster)"),
@@ -303,7 +306,7 @@ fn values(out: &mut String, case: &Case, cell: &Cell) {
     text("n", &amount(value.median, unit));
     text("n", &format!("{} … {}", amount(value.low, unit), amount(value.high, unit)));
     text("n", &cell.peer.as_ref().map_or(String::new(), |(_, r)| times(r)));
-    text("", &cell.peer.as_ref().map_or(String::new(), |(_, r)| verdict(r)));
+    text("v", &cell.peer.as_ref().map_or(String::new(), |(_, r)| verdict(r)));
     text("n", &cell.floor.as_ref().map_or(String::new(), |(_, r)| times(r)));
     text("n", &if cell.cpu > 0.0 { time(cell.cpu) } else { String::new() });
     text("n", &if cell.daemon > 0.0 { time(cell.daemon) } else { String::new() });

@@ -83,7 +83,7 @@ pub(super) struct Group {
     pub(super) lanes: Vec<Lane>,
 }
 
-const LEFT: f64 = 190.0;
+const LEFT: f64 = 205.0;
 const RIGHT: f64 = 250.0;
 const LANE: f64 = 16.0;
 const TITLE: f64 = 26.0;
