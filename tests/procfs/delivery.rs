@@ -1,13 +1,17 @@
 //! How the files get into containers: injected, revived, by a hook.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::require;
 
 use crate::container::{Container, Limits, Namespaces, v1_controllers};
 use crate::seen::{MIB, fuse, kib, no_args};
 use crate::shim::{PROGRAM, Shim};
+use crate::survival::next_worker;
 
 fn limited() -> Container {
     let limits = Limits { memory: Some(64 * MIB), ..Limits::default() };
@@ -130,8 +134,8 @@ fn contributed_files_name_verbs_that_there_are() {
     }
     // Each command line of the unit, checked by its own help.
     let unit = read("procfs-shim.service");
-    let lines =
-        unit.lines().filter_map(|l| l.split_once("=").filter(|(k, _)| k.starts_with("Exec")));
+    let is_ours = |(name, line): &(&str, &str)| name.starts_with("Exec") && !line.contains("/sh ");
+    let lines = unit.lines().filter_map(|l| l.split_once("=").filter(is_ours));
     let mut count = 0;
     for (_, line) in lines {
         let mut words = line.trim_start_matches('-').split(' ');
@@ -141,4 +145,30 @@ fn contributed_files_name_verbs_that_there_are() {
         count += 1;
     }
     assert_eq!(count, 3);
+}
+
+#[test]
+fn the_unit_does_not_wait_for_a_mount_that_nobody_serves() {
+    require!("the_unit_does_not_wait_for_a_mount_that_nobody_serves", fuse());
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../procfs-shim/contrib");
+    let unit = std::fs::read_to_string(unit.join("procfs-shim.service")).expect("the unit");
+    let lines = || unit.lines().filter(|line| !line.starts_with('#'));
+    let settings = || lines().filter_map(|line| line.split_once('='));
+    // systemd itself would look at it for these, at each restart.
+    let looks = |name: &str| name.ends_with("Directory");
+    assert!(settings().all(|(name, _)| !looks(name)), "{unit}");
+    let shim = Shim::start(&no_args());
+    let all = [shim.pid(), next_worker(shim.pid(), &BTreeSet::new())].map(Pid::from_raw);
+    for pid in all {
+        kill(pid, Signal::SIGSTOP).expect("stop it");
+    }
+    let before = settings().find(|(name, _)| *name == "ExecStartPre").expect("a first step").1;
+    let script = before.split('\'').nth(1).expect("a script in quotes");
+    let script = script.replace("/var/lib/procfs-shim", shim.path().to_str().expect("a path"));
+    let out = Command::new("timeout").args(["60", "sh", "-c", &script]).output();
+    for pid in all {
+        kill(pid, Signal::SIGCONT).expect("let it go on");
+    }
+    ok(out.expect("run the step"));
+    shim.end();
 }
