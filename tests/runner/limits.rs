@@ -81,3 +81,75 @@ fn quotas_are_written_to_the_container_s_own_cgroups() {
     assert!(out.contains("1048576"), "{out}");
     assert!(out.contains("150000"), "{out}");
 }
+
+/// Returns the hundredths of a second of a time that the shell's `times` prints (`1m2.34s`).
+fn hundredths(text: &str) -> f64 {
+    let (minutes, seconds) =
+        text.trim_end_matches('s').split_once('m').expect("minutes and seconds");
+    (minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()) * 100.0
+}
+
+/// Two programs that would use a CPU each get half of one together. How much it was is printed; set
+/// PALIMPSEST_LIMIT_SECONDS for a longer measurement. What is asserted is the ratio of CPU time and elapsed
+/// time, and only that it isn't far above the limit: on a busy machine it is below.
+#[test]
+fn a_quota_of_cpu_time_is_kept() {
+    support::require!("limits::cpu_quota", support::privilege::root());
+    let host = Host::root().expect("root");
+    let seconds = std::env::var("PALIMPSEST_LIMIT_SECONDS").unwrap_or_else(|_| "3".to_owned());
+    let script = format!(
+        "cut -d' ' -f1 /proc/uptime; for n in 1 2; do timeout {seconds} sh -c 'while :; do :; done' & done; \
+         wait; cut -d' ' -f1 /proc/uptime; times"
+    );
+    let out = host.ok(["--cpus", "0.5", "--", "sh", "-c", &script]);
+    let lines: Vec<&str> = out.lines().collect();
+    let [from, to, _, children] = lines[..] else { panic!("{out}") };
+    let elapsed = (to.parse::<f64>().unwrap() - from.parse::<f64>().unwrap()) * 100.0;
+    let used: f64 = children.split_whitespace().map(hundredths).sum();
+    let ratio = used / elapsed;
+    println!("--cpus 0.5: {used:.0} hundredths of CPU time in {elapsed:.0}: {ratio:.4}");
+    assert!(ratio < 0.6, "{out}");
+}
+
+#[test]
+fn a_chosen_cpu_is_the_only_one() {
+    support::require!("limits::cpuset", support::privilege::root());
+    let host = Host::root().expect("root");
+    let script =
+        "nproc; grep Cpus_allowed_list /proc/self/status; taskset -p 3 $$ > /dev/null 2>&1; nproc";
+    let out = host.ok(["--cpuset-cpus", "0", "--", "sh", "-c", script]);
+    assert_eq!(out, "1\nCpus_allowed_list:\t0\n1\n");
+}
+
+#[test]
+fn a_rate_of_writing_is_kept() {
+    use std::os::unix::fs::MetadataExt;
+    support::require!("limits::io", support::privilege::root());
+    let host = Host::root().expect("root");
+    let dir = host.home_dir("disk");
+    let device = std::fs::metadata(&dir).expect("its device").dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    if !std::path::Path::new(&format!("/sys/dev/block/{major}:{minor}")).exists() {
+        let why = "the tests' directory is on no disk".to_owned();
+        return support::privilege::skip("limits::io", &support::privilege::Missing::Kernel(why));
+    }
+    let at = dir.display();
+    let script = "cut -d' ' -f1 /proc/uptime; dd if=/dev/zero of=/d/file bs=1M count=12 oflag=direct 2> /dev/null; \
+                  cut -d' ' -f1 /proc/uptime; rm /d/file";
+    let limit = format!("{at}:4m");
+    let out = host.ok([
+        "--device-write-bps",
+        &limit,
+        "-v",
+        &format!("{at}:/d"),
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let times: Vec<f64> = out.lines().map(|l| l.parse().unwrap()).collect();
+    let [from, to] = times[..] else { panic!("{out}") };
+    println!("12 MiB at 4 MiB a second: {:.2} s", to - from);
+    // Slower is always possible; faster only without the limit.
+    assert!(to - from > 2.0, "{out}");
+}
