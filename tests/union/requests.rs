@@ -55,6 +55,24 @@ only_ours! {
     }
 
     /// The kernel sends itself no messages.
+    fn what_a_listing_shows_is_not_looked_up(fs) {
+        let names: Vec<_> = (0..1000).map(|n| format!("file-{n:04}")).collect();
+        let layer: String = names.iter().map(|n| format!("f d/{n} \"x\"\n")).collect();
+        let u = Union::on(fs).layer(&layer).mount();
+        let counter = Counter::new(u.root());
+        support::require!("what_a_listing_shows_is_not_looked_up", counter.as_ref().map(drop).map_err(Clone::clone));
+        let counter = counter.expect("checked above");
+        let _caches = hold_caches(false);
+        let walked = counter.count(|| {
+            assert_eq!(list(&u.path("d")), names);
+            for name in &names {
+                nix::sys::stat::lstat(&u.path("d").join(name)).expect("lstat");
+            }
+        });
+        at_most("a walk", &walked, &[("LOOKUP", 1), ("GETATTR", 1), ("OPENDIR", 1), ("READDIRPLUS", 12)]);
+    }
+
+    /// The kernel sends itself no messages.
     fn new_things_cost_few_messages(fs) {
         let u = Union::on(fs).layer("d d\nf d/low \"x\"").mount();
         let counter = Counter::new(u.root());

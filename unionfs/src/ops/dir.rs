@@ -15,6 +15,10 @@ use crate::resolve::{self, listing};
 const DOTS: u64 = 2;
 /// Entries that are taken out of the listing at once.
 const BATCH: usize = 128;
+/// Up to this place of a listing, entries are shown with their attributes: whoever lists a directory
+/// mostly asks for them next, or removes all (rm -r looks each name up). What is behind fills the
+/// caches of kernel and daemon, and a mere listing of a huge directory needs it not.
+const WITH_ATTRIBUTES: u64 = 4096;
 
 /// One entry for the kernel.
 #[derive(Debug)]
@@ -54,7 +58,7 @@ impl Union {
     }
 
     /// As [`Union::readdir`], with the attributes of each entry, which counts one more lookup if
-    /// `add` takes it. `.` and `..` have none.
+    /// `add` takes it. `.`, `..` and what comes late in a huge directory have none.
     pub fn readdirplus(
         &self,
         ino: Ino,
@@ -65,8 +69,11 @@ impl Union {
         if self.dots(&dir, offset, &mut |e| add(e, None)) {
             return Ok(());
         }
-        listing::ensure(&self.core, &dir, None)?;
         let mut at = offset.saturating_sub(DOTS);
+        if at >= WITH_ATTRIBUTES {
+            return self.readdir(ino, offset, |e| add(e, None));
+        }
+        listing::ensure(&self.core, &dir, None)?;
         loop {
             // Looking up an entry needs the listing again, so a batch is copied out of it.
             let batch = self.batch(&dir, at)?;

@@ -85,7 +85,6 @@ impl Served {
             | init::ASYNC_DIO
             | init::CACHE_SYMLINKS
             | init::DO_READDIRPLUS
-            | init::READDIRPLUS_AUTO
             | init::HANDLE_KILLPRIV_V2
             | init::EXPLICIT_INVAL_DATA
             | init::HAS_IOCTL_DIR
