@@ -49,6 +49,8 @@ for_each_user! {
         assert!(told.bytes().all(|b| b == b'.'), "{}", told.trim_matches('.'));
         let said = text(&ended(&mut child, 0));
         assert_eq!(said.matches("killed by SIGKILL").count(), KILLS, "{said}");
+        // Orphans come to this process.
+        assert_eq!(orphans("procfs-shim"), Vec::<i32>::new());
         host.assert_clean();
     };
 
@@ -94,6 +96,19 @@ fn ended(child: &mut Child, code: i32) -> Vec<u8> {
     child.stderr.take().unwrap().read_to_end(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(code), "{}", text(&said));
     said
+}
+
+/// Returns the children of this process that go by a name, the ended ones too.
+fn orphans(name: &str) -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let lists = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")));
+    // A thread may have ended meanwhile.
+    let all: Vec<i32> = lists
+        .filter_map(Result::ok)
+        .flat_map(|list| list.split_whitespace().map(|p| p.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    let comm = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    all.into_iter().filter(|pid| comm(pid).is_ok_and(|c| c.trim_end() == name)).collect()
 }
 
 /// Waits until so many more files were read.

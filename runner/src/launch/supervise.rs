@@ -29,7 +29,7 @@ const BUS_ERROR: i32 = 128 + 7;
 /// Milliseconds within which the end of a daemon that caused it is seen.
 const BUS_ERROR_MS: u16 = 500;
 
-/// Milliseconds that workers of a killed daemon get to end, as the kernel kills them too.
+/// Milliseconds that a daemon gets to wait for its workers, which are killed.
 const WORKERS_MS: u16 = 1_000;
 
 /// Signals that the supervisor takes itself; all but SIGCHLD and SIGWINCH are the program's.
@@ -531,18 +531,23 @@ fn children(pid: i32) -> Vec<i32> {
     list.unwrap_or_default().split_whitespace().filter_map(|p| p.parse().ok()).collect()
 }
 
-/// Kills a child, and waits for it and for the workers that it has.
+/// Ends a child, and waits for it. One that has workers waits for those, so that none becomes an orphan.
 fn end_with_workers(pid: i32) {
-    let workers: Vec<OwnedFd> =
-        children(pid).into_iter().filter_map(|w| sys::process::pidfd_open(w).ok()).collect();
-    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+    let send = |pid, signal| match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(_) => {}
+    };
+    let workers = children(pid);
+    if !workers.is_empty() {
+        // Told first, so that it takes no other worker in the place of the one that is killed.
+        send(pid, Signal::SIGTERM);
+        workers.into_iter().for_each(|worker| send(worker, Signal::SIGKILL));
+        // It is a child that was not waited for, so the number is still its.
+        if let Ok(pidfd) = sys::process::pidfd_open(pid) {
+            has_ended(&pidfd, WORKERS_MS);
+        }
     }
+    send(pid, Signal::SIGKILL);
     best_effort("wait for a process", waitpid(Pid::from_raw(pid), None));
-    // The kernel kills them with the one that started them; they are not ours to take the status of.
-    for worker in workers {
-        has_ended(&worker, WORKERS_MS);
-    }
 }
 
 /// Waits for a child that writes back to end, for a while.
