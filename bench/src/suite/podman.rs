@@ -90,10 +90,13 @@ impl Engine {
         succeed(self.command("podman").args(["rmi", "-a", "-f"]))?;
         if !Uid::effective().is_root() {
             // Files of containers have owners that only exist in the user's namespace.
-            succeed(self.command("podman").args(["unshare", "rm", "-rf"]).arg(&self.home))?;
+            let script = "umount -l \"$1/graph/overlay\"; rm -rf \"$1/graph\"";
+            let mut remove = self.command("podman");
+            remove.args(["unshare", "sh", "-c", script, "sh"]).arg(&self.home);
+            succeed(&mut remove)?;
         }
         // Ends the process that keeps an ordinary user's namespaces.
-        if self.user.is_some() {
+        if !self.is_root() {
             succeed(self.command("podman").args(["system", "migrate"]))?;
         }
         unmount_below(&self.home)?;
