@@ -32,20 +32,25 @@ for_each_user! {
         }
         let script = format!("for i in 1 2 3 4; do {READER} & done; wait");
         let (mut child, mut out) = start(host, &["--name", "read", "--memory", "64M"], &script);
-        let (mut killed, mut read) = (BTreeSet::new(), Vec::new());
-        dots(&mut out, &mut read, 1);
+        let mut first = [0];
+        out.read_exact(&mut first).unwrap();
+        let told = std::thread::spawn(move || {
+            let mut told = String::new();
+            out.read_to_string(&mut told).map(|_| told).unwrap()
+        });
         let shim = daemon(child.id(), "procfs-shim");
+        let mut killed = BTreeSet::new();
         for _ in 0..KILLS {
-            dots(&mut out, &mut read, 40);
             let worker = next_worker(shim, &killed);
+            // It serves, and does so for others at the moment at which it is killed.
+            host.does("exec", ["read", "cat", "/proc/uptime"]);
             kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
             killed.insert(worker);
         }
         next_worker(shim, &killed);
         let total = host.does("exec", ["read", "sh", "-c", "awk '/MemTotal/ {print $2}' /proc/meminfo; touch /stop"]);
         assert_eq!(total, "65536\n");
-        out.read_to_end(&mut read).unwrap();
-        let told = text(&read);
+        let told = told.join().unwrap();
         assert!(told.bytes().all(|b| b == b'.'), "{}", told.trim_matches('.'));
         let said = text(&ended(&mut child, 0));
         assert_eq!(said.matches("killed by SIGKILL").count(), KILLS, "{said}");
@@ -109,13 +114,6 @@ fn orphans(name: &str) -> Vec<i32> {
         .collect();
     let comm = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
     all.into_iter().filter(|pid| comm(pid).is_ok_and(|c| c.trim_end() == name)).collect()
-}
-
-/// Waits until so many more files were read.
-fn dots(out: &mut impl Read, read: &mut Vec<u8>, count: usize) {
-    let at = read.len();
-    read.resize(at + count, 0);
-    out.read_exact(&mut read[at..]).unwrap();
 }
 
 /// Returns the running worker of a daemon, once there is one that isn't among `old`.
