@@ -227,8 +227,8 @@ pub(crate) struct Further<'a> {
     pub(crate) console: Console,
     /// Told what is weaker than asked for.
     pub(crate) warn: &'a dyn Fn(&str),
-    /// Gets the descriptor at which calls of the program are answered.
-    pub(crate) on_calls: &'a mut dyn FnMut(OwnedFd) -> Result<()>,
+    /// Gets the descriptor at which calls of the program are answered, and the program's number.
+    pub(crate) on_calls: &'a mut dyn FnMut(OwnedFd, i32) -> Result<()>,
 }
 
 /// Starts a further program in a container; returns its number, and the terminal.
@@ -256,6 +256,7 @@ fn hear_of_program(
     channel: &mut Channel,
     pid: &mut Option<i32>,
 ) -> Result<()> {
+    let mut listener = None;
     while let Some((message, fds)) = channel.receive()? {
         match message {
             ToSupervisor::First { pid: theirs } => *pid = Some(theirs),
@@ -263,10 +264,15 @@ fn hear_of_program(
             ToSupervisor::Weaker(text) => (further.warn)(&text),
             ToSupervisor::Failed(e) => return Err(e),
             ToSupervisor::Calls => {
-                let listener = fds.into_iter().next();
-                (further.on_calls)(listener.ok_or_else(strange)?)?;
+                listener = Some(fds.into_iter().next().ok_or_else(strange)?);
             }
             _ => return Err(strange()),
+        }
+        // The two come from different processes, in any order.
+        if let Some(pid) = *pid
+            && let Some(listener) = listener.take()
+        {
+            (further.on_calls)(listener, pid)?;
         }
     }
     Ok(())

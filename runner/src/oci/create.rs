@@ -36,7 +36,7 @@ pub(super) fn create(args: CreateArgs, root: &Path, log: &Log) -> Result<u8> {
 /// Starts the program of a created container.
 pub(super) fn start(args: &IdArgs, root: &Path, log: &Log) -> Result<u8> {
     let (locked, record) = Locked::find(root, &args.id)?;
-    begin(&locked, &record, log).map(|()| 0)
+    begin(locked, &record, log).map(|()| 0)
 }
 
 /// Creates a container, starts its program, and waits for it.
@@ -56,25 +56,26 @@ pub(super) fn run(args: RunArgs, root: &Path, log: &Log) -> Result<u8> {
     }
     let (locked, record, console) = create_with(&args.create, root, log, console)?;
     let id = args.create.id;
-    if let Err(e) = begin(&locked, &record, log) {
-        best_effort(
-            "remove the container",
-            delete::end(&record).and_then(|()| delete::remove(locked, &record, log)),
-        );
+    if let Err(e) = begin(locked, &record, log) {
+        best_effort("remove the container", remove(root, &id, log));
         return Err(e);
     }
-    drop(locked);
     if args.detach {
         return Ok(0);
     }
     let first = record.first.map_or(0, |f| f.pid);
     let code = launch::attend(first, console.ours());
     if !args.keep {
-        let (locked, record) = Locked::find(root, &id)?;
-        delete::end(&record)?;
-        delete::remove(locked, &record, log)?;
+        remove(root, &id, log)?;
     }
     code
+}
+
+/// Ends and removes a container.
+fn remove(root: &Path, id: &str, log: &Log) -> Result<()> {
+    let (locked, record) = Locked::find(root, id)?;
+    delete::end(&record)?;
+    delete::remove(locked, &record, log)
 }
 
 /// Connects to whoever gets the terminal.
@@ -235,7 +236,7 @@ pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
 }
 
 /// Lets the program begin.
-fn begin(locked: &Locked, record: &Record, log: &Log) -> Result<()> {
+fn begin(locked: Locked, record: &Record, log: &Log) -> Result<()> {
     let status = locked.status(record);
     if status != Status::Created {
         let what = format!("it can't be started, as it is {}", status.word());
@@ -252,6 +253,8 @@ fn begin(locked: &Locked, record: &Record, log: &Log) -> Result<()> {
     // Also where it failed the container waits no longer.
     locked.begun()?;
     begun?;
+    // Hooks may ask us about the container, and more.
+    drop(locked);
     let state = hooks::state(&record.told, "running", record.first.map(|f| f.pid));
     let after = run_poststart(&record.poststart, &state, &record.bundle);
     if after.is_err() {

@@ -10,7 +10,7 @@ use crate::cgroup::{freezer, place};
 use crate::error::{Context, Error, Result};
 use crate::launch::hooks;
 use crate::oci::options::DeleteArgs;
-use crate::oci::state::{Locked, Record, Status, open_first};
+use crate::oci::state::{Locked, Record, Status, is_known, open_first};
 use crate::oci::{Log, kill};
 
 /// Milliseconds within which a killed process is gone.
@@ -18,11 +18,11 @@ const PATIENCE_MS: u16 = 10_000;
 
 /// Removes a container.
 pub(super) fn delete(args: &DeleteArgs, root: &Path, log: &Log) -> Result<u8> {
-    let found = Locked::find(root, &args.id);
-    let (locked, record) = match found {
-        Err(_) if args.force => return remove_rest(root, &args.id).map(|()| 0),
-        found => found?,
-    };
+    let is_known = is_known(root, &args.id)?;
+    if args.force && !is_known {
+        return remove_rest(root, &args.id).map(|()| 0);
+    }
+    let (locked, record) = Locked::find(root, &args.id)?;
     match locked.status(&record) {
         Status::Stopped => {}
         // As runc has it, whose callers rely on it: a program that never began is given up.
@@ -41,11 +41,9 @@ pub(super) fn delete(args: &DeleteArgs, root: &Path, log: &Log) -> Result<u8> {
 /// Removes what an interrupted `create` left before it wrote anything down.
 fn remove_rest(root: &Path, id: &str) -> Result<()> {
     let dir = root.join(id);
-    match std::fs::remove_dir(&dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound && dir.is_dir() => {
-            std::fs::remove_dir_all(&dir).step_at("remove", &dir)
-        }
-        Ok(()) | Err(_) => Ok(()),
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        r => r.step_at("remove", &dir),
     }
 }
 

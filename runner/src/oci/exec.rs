@@ -47,9 +47,8 @@ pub(super) fn exec(args: ExecArgs, root: &Path, log: &Log) -> Result<u8> {
     let console = console(socket, ours, size)?;
     let entering = entering(&args, &record, &config, &asked)?;
     let listener = listener(&record)?;
-    let mut on_calls = |fd: OwnedFd| match &listener {
-        // Its number is not known yet; the container's own tells which it is.
-        Some(listener) => hand_over(listener, &fd, &record, 0),
+    let mut on_calls = |fd: OwnedFd, pid: i32| match &listener {
+        Some(listener) => hand_over(listener, &fd, &record, pid),
         None => Ok(()),
     };
     if !args.detach {

@@ -204,6 +204,16 @@ pub(super) fn status(dir: &Path, record: &Record) -> Status {
     if freezer::is_paused(&record.cgroups) { Status::Paused } else { Status::Running }
 }
 
+/// Whether something is written of a container of this id.
+///
+/// # Errors
+/// It can't be an id, and so must not become a path.
+pub(super) fn is_known(root: &Path, id: &str) -> Result<bool> {
+    check(id)?;
+    let path = root.join(id).join("state.json");
+    path.try_exists().step_at("look for", &path)
+}
+
 /// Reads a container without waiting for who changes it.
 pub(super) fn peek(root: &Path, id: &str) -> Result<(Record, Status)> {
     check(id)?;
