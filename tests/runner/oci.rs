@@ -92,9 +92,12 @@ bundles! {
         assert!(runtime.fails(["start", "twice"]).contains("stopped"));
         assert!(runtime.fails(["exec", "twice", "true"]).contains("stopped"));
         runtime.ok(["delete", "twice"]);
-        for bad in ["", "..", "a/b", "a b"] {
+        let outside = runtime.host().home_dir("outside");
+        for bad in ["", "..", "a/b", "a b", "../outside"] {
             assert!(runtime.fails(["state", bad]).contains("container id"), "{bad}");
+            assert!(runtime.fails(["delete", "--force", bad]).contains("container id"), "{bad}");
         }
+        assert!(outside.is_dir());
     };
 
     a_created_container_ends_by_a_signal_and_can_be_given_up: |runtime| {

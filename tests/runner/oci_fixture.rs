@@ -171,17 +171,11 @@ impl<'a> Runtime<'a> {
     /// for them meanwhile: the kernel ends a pid namespace only after that.
     #[track_caller]
     pub(crate) fn down(&self, id: &str) {
-        let orphans = crate::fixture::children();
+        let orphans = self.host.new_children();
         let mut child = self.command().args(["delete", "--force", id]).spawn().expect("start it");
         let mut status = None;
         self.host.until(|| {
-            for pid in &orphans {
-                let flags = Some(nix::sys::wait::WaitPidFlag::WNOHANG);
-                match nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(*pid), flags) {
-                    // One that lives is found by the host's comparison.
-                    Ok(_) | Err(_) => {}
-                }
-            }
+            crate::fixture::reap(orphans.iter().copied());
             status = child.try_wait().expect("wait for it");
             status.is_some()
         });
