@@ -60,6 +60,15 @@ impl<'a> Containerd<'a> {
     }
 }
 
+impl Drop for Containerd<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.daemon.kill().expect("end containerd");
+            self.daemon.wait().expect("wait for containerd");
+        }
+    }
+}
+
 #[test]
 fn containerd_s_tasks_live_by_our_runtime() {
     let test = "oci_containerd::containerd_s_tasks_live_by_our_runtime";
