@@ -21,6 +21,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("a limit lowered below the use leaves nothing free", a_lowered_limit_leaves_nothing_free),
     ("a cpuset changed live is seen in each file", a_cpuset_changed_live_is_seen),
     ("ticks never step back, whoever else reads", ticks_never_step_back),
+    ("a throttled container sees what was written", a_throttled_container_sees_what_was_written),
     ("a killed worker is replaced", a_killed_worker_is_replaced),
 ];
 
@@ -190,6 +191,26 @@ fn ticks_never_step_back() {
         assert!(lines.windows(2).all(grows), "{said}");
         assert!(lines[59] > lines[0], "{said}");
     }
+}
+
+fn a_throttled_container_sees_what_was_written() {
+    let server = shim();
+    let container = Container::start(&Limits::default(), Clock::Machine);
+    let device = std::fs::read_to_string("/sys/block/vda/dev").expect("the disk");
+    container.groups().set("", "io.max", &format!("{} wbps=4194304", device.trim()));
+    let window = container.covered(Path::new("/bin/load"), server.path());
+    let look = |script: &str| container.look(&window, script).expect("look");
+    let write = "dd if=/dev/zero of=/dev/vda bs=1M count=4 oflag=direct 2>/dev/null";
+    let sectors = "awk '$3 == \"vda\" {print $10}' /proc/diskstats";
+    for sum in ["8192\n", "16384\n"] {
+        look(write);
+        assert_eq!(look(sectors), sum);
+    }
+    assert_eq!(look("vmstat -d | awk '$1 == \"vda\" {print $8}'"), "16384\n");
+    // While a write waits, a part of it at most is shown.
+    let script = format!("{write} & sleep 0.3; {sectors}; wait; {sectors}");
+    let shown: Vec<u64> = look(&script).lines().map(|n| n.parse().expect("a number")).collect();
+    assert!((16384..=24576).contains(&shown[0]) && shown[1] == 24576, "{shown:?}");
 }
 
 fn a_killed_worker_is_replaced() {
