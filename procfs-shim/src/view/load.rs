@@ -133,10 +133,19 @@ fn count(threads: &[Pid], all: &Processes, most: usize, round: usize) -> Counts 
             _ => {}
         }
     }
-    let newest = threads.iter().max().and_then(|&pid| all.get(pid).ok()?.status().ok());
-    let last_pid = newest.and_then(|s| s.ns_pids.last().copied()).unwrap_or(0);
+    let last_pid = last_pid(threads, all).unwrap_or(0);
     let threads = threads.len() as u64;
     Counts { running, blocked, threads, last_pid, processes: u64::from(last_pid) }
+}
+
+/// Returns the number of the newest thread, as its own namespace has it. The newest ones of a list are
+/// often gone already: programs that began and ended meanwhile.
+fn last_pid(threads: &[Pid], all: &Processes) -> Option<u32> {
+    const MOST_GONE: usize = 64;
+    let mut newest = threads.to_vec();
+    newest.sort_unstable_by(|a, b| b.cmp(a));
+    let number = |pid: &Pid| all.get(*pid).ok()?.status().ok()?.ns_pids.last().copied();
+    newest.iter().take(MOST_GONE).find_map(number)
 }
 
 #[cfg(test)]
