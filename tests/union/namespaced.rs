@@ -25,6 +25,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("formats::opaque_directories_of_every_dialect_hide", TRUSTED),
     ("formats::it_can_lie_on_overlayfs_and_on_itself", "the kernel's index needs privileges"),
     ("requests::what_is_known_is_not_asked_again", "there is no tracefs to count by"),
+    ("requests::what_a_listing_shows_is_not_looked_up", "there is no tracefs to count by"),
     ("requests::new_things_cost_few_messages", "there is no tracefs to count by"),
     (
         "identity::inode_numbers_survive_copy_up_rename_and_remount",

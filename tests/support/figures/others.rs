@@ -134,6 +134,8 @@ fn load() -> Group {
         },
         Row {
             slack: 0.0,
+            // The machine's own is in between now and then.
+            steady: false,
             unit: "",
             ..time(
                 "stat",
