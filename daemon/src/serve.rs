@@ -49,7 +49,7 @@ pub fn serve<F: FileSystem>(
     let (fd, place) = mount.into_parts();
     let threads = options.turns.threads();
     let served = wire::Session::begin(fs, fd, counts).and_then(|session| {
-        prepare(session.device(), &place, signals, options)?;
+        prepare(session.device().as_fd(), &place, signals, options)?;
         session.run(threads)
     });
     if served.is_err()

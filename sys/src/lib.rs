@@ -23,6 +23,7 @@
 //! | [`net`] | network interfaces up, the domain name |
 //! | [`keyring`] | session keyrings |
 //! | [`fuse`] | requests of `/dev/fuse` |
+//! | [`uring`] | messages of FUSE through io_uring |
 #![allow(unsafe_code)]
 
 pub use nix::errno::Errno;
@@ -46,6 +47,7 @@ pub mod process;
 pub mod seccomp;
 pub mod stat;
 pub mod tty;
+pub mod uring;
 pub mod xattr;
 
 use std::ffi::{CString, OsStr};

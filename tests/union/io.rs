@@ -12,22 +12,23 @@ use crate::namespaced::run_all;
 use crate::subjects::ours;
 
 /// Bodies about what other ways do otherwise, each with its reason.
-const OTHERWISE: &[(&str, &str)] = &[
+pub(crate) const OTHERWISE: &[(&str, &str)] = &[
     ("requests::what_is_known_is_not_asked_again", "an open is a message"),
     ("requests::new_things_cost_few_messages", "an open is a message"),
 ];
 
-fn all_hold(io: &str) {
+/// Runs the bodies in mounts that have some options more.
+pub(crate) fn all_hold(options: &str, otherwise: &[(&str, &str)]) {
     let here: Vec<_> = crate::matrix::bodies()
         .into_iter()
         .map(|(name, _)| name)
-        .filter(|n| OTHERWISE.iter().all(|(body, _)| n != body))
+        .filter(|n| otherwise.iter().all(|(body, _)| n != body))
         .collect();
     assert!(here.len() > 100, "{} bodies", here.len());
     let own = std::env::current_exe().expect("this program");
     let run = |body: &str| {
         let mut command = Command::new(&own);
-        run(command.env("PALIMPSEST_OPTIONS", format!("io={io}")), body, "ours")
+        run(command.env("PALIMPSEST_OPTIONS", options), body, "ours")
     };
     let bad = |(_, v): &(String, Verdict)| matches!(v, Verdict::Fails(_));
     let failed: Vec<_> = run_all(&here, run).into_iter().filter(bad).collect();
@@ -39,7 +40,7 @@ fn all_hold(io: &str) {
 fn every_body_holds_where_the_kernel_reads_and_writes_files_itself() {
     let name = "every_body_holds_where_the_kernel_reads_and_writes_files_itself";
     require!(name, ours().usable(), support::privilege::kernel_at_least(6, 9));
-    all_hold("passthrough");
+    all_hold("io=passthrough", OTHERWISE);
 }
 
 /// The kernel itself writes and reads what has its data in the upper; a lower's file goes through the
@@ -81,5 +82,5 @@ fn content_of_the_upper_takes_no_message_with_passthrough() {
 #[test]
 fn every_body_holds_where_each_open_is_a_message() {
     require!("every_body_holds_where_each_open_is_a_message", ours().usable());
-    all_hold("cached");
+    all_hold("io=cached", OTHERWISE);
 }

@@ -31,5 +31,6 @@ mod subjects;
 mod tracer;
 mod unionctl;
 mod unlinked;
+mod uring;
 mod whiteout;
 mod xattr;

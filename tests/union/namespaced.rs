@@ -41,10 +41,12 @@ struct Place {
     suite: PathBuf,
     daemon: PathBuf,
     user: Unprivileged,
+    /// Options of all mounts.
+    options: &'static str,
 }
 
 impl Place {
-    fn new(user: Unprivileged) -> Place {
+    fn new(user: Unprivileged, options: &'static str) -> Place {
         let scratch = Scratch::new();
         let copy = |from: &Path, name: &str| {
             let to = scratch.path().join(name);
@@ -53,7 +55,7 @@ impl Place {
         };
         let suite = copy(&std::env::current_exe().expect("this program"), "suite");
         let daemon = copy(&ours().program().expect("a program"), "unionfs-copy");
-        Place { scratch, suite, daemon, user }
+        Place { scratch, suite, daemon, user, options }
     }
 
     /// Runs one body as root of a new user namespace, with all the ids that the user has.
@@ -67,6 +69,7 @@ impl Place {
             .args(["--user", "--mount", "--map-root-user", "--map-auto"])
             .arg(&self.suite)
             .env("PALIMPSEST_UNIONFS", &self.daemon)
+            .env("PALIMPSEST_OPTIONS", self.options)
             .env("TMPDIR", &room)
             .current_dir(&room);
         verdict(&mut command, &room, body, subject)
@@ -103,7 +106,12 @@ fn every_body_that_can_holds_in_a_user_namespace() {
         user.clone().map(drop),
         installed("newuidmap")
     );
-    let place = Place::new(user.expect("found above"));
+    all_that_can_hold(user.expect("found above"), "");
+}
+
+/// Runs the bodies as a user in mounts that have some options more.
+pub(crate) fn all_that_can_hold(user: Unprivileged, options: &'static str) {
+    let place = Place::new(user, options);
     let all: Vec<_> = crate::matrix::bodies().into_iter().map(|(name, _)| name).collect();
     for (body, _) in NOT_HERE {
         assert!(all.iter().any(|n| n == body), "there is no body {body}");

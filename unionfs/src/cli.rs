@@ -106,12 +106,16 @@ Options for -o:
   noacl                     decide by modes alone: ACLs are kept, but allow and forbid nothing (their
                             masks are the modes' group bits), and are not asked for
   static_nlink              show one link for each directory, as for merged ones
-  threads=N                 threads that serve (default 4)
+  threads=N                 threads that serve (default 4; with io_uring for each processor)
   io=auto|noopen|passthrough|cached
                             open, read and close without messages (noopen, the default where the
                             kernel can: best for many files); let the kernel read and write files
                             of the upper itself (passthrough, root and Linux 6.9 only: best for
                             much data in few files); or through the cache with messages (cached)
+  io_uring=auto|on|off      take messages at the processor that sends them, through io_uring: by
+                            default where the kernel offers it (Linux 6.14, and root has written Y
+                            to /sys/module/fuse/parameters/enable_uring); `io_uring` is `on`, which
+                            fails where it doesn't
   fsname=NAME, subtype=NAME what /proc/mounts shows
   ro, nosuid, nodev, noexec, noatime, …, allow_other
                             as for mount(8); unknown options are warned about and ignored

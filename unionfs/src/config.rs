@@ -13,7 +13,7 @@ use crate::inode::Options;
 use crate::inode::core::Fsync;
 use crate::layer::Permissions;
 use crate::layer::idmap::IdMap;
-use crate::transport::Io;
+use crate::transport::{Io, Uring, Ways};
 
 /// Most layers that a stack may have (overlayfs's `OVL_MAX_STACK`).
 const MAX_LAYERS: usize = 500;
@@ -28,7 +28,7 @@ const IGNORED: &[&str] = &[
     "context", "fscontext", "defcontext", "rootcontext",
     // Of FUSE: always so, or decided by us.
     "default_permissions", "kernel_cache", "auto_cache", "big_writes", "large_read", "nonempty",
-    "clone_fd", "max_idle_threads", "max_read", "max_write", "max_background", "async_read",
+    "clone_fd", "io_uring_q_depth", "max_idle_threads", "max_read", "max_write", "max_background", "async_read",
     "splice_read", "splice_write", "splice_move",
     "no_splice_read", "no_splice_write", "no_splice_move",
     // Of fuse-overlayfs: advice for its caches and threads.
@@ -66,8 +66,8 @@ pub struct Config {
     pub timeout: Duration,
     /// Threads that serve.
     pub threads: usize,
-    /// How files are opened, read and written.
-    pub io: Io,
+    /// How messages come, and which.
+    pub ways: Ways,
     /// What shows in /proc/mounts.
     pub source: OsString,
     /// The same: the type is `fuse.SUBTYPE`.
@@ -113,7 +113,7 @@ impl Config {
                 index: true,
                 timeout: Duration::from_secs(3600),
                 threads: 4,
-                io: Io::Auto,
+                ways: Ways::default(),
                 source: words.next().map_or_else(|| subtype.into(), Clone::clone),
                 subtype: subtype.into(),
                 flags: Vec::new(),
@@ -236,11 +236,19 @@ impl Parsed {
             "threads" => c.threads = number::<usize>(name, value)?.clamp(1, 64),
             "io" => {
                 one_of(name, value, &["auto", "noopen", "passthrough", "cached"])?;
-                c.io = match value {
+                c.ways.io = match value {
                     "noopen" => Io::NoOpen,
                     "passthrough" => Io::Passthrough,
                     "cached" => Io::Cached,
                     _ => Io::Auto,
+                };
+            }
+            "io_uring" => {
+                one_of(name, value, &["auto", "on", "off"])?;
+                c.ways.uring = match value {
+                    "on" => Uring::Always,
+                    "off" => Uring::Never,
+                    _ => Uring::WhereOffered,
                 };
             }
             "uidmapping" => c.options.uids.ranges = ranges(name, value)?,
@@ -277,6 +285,7 @@ impl Parsed {
                 c.options.gids.unmapped_root = true;
             }
             "noxattrs" => c.options.no_xattrs = true,
+            "io_uring" => c.ways.uring = Uring::Always,
             "noacl" => c.options.no_acls = true,
             "static_nlink" => c.options.static_nlink = true,
             "userxattr" => c.wishes.user_marks = true,

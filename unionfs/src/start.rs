@@ -60,15 +60,24 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
         Box::new(move || eprintln!("unionfs: {}", statistics(&union, &counts)))
     };
     let options = ServeOptions { turns: union.turns(), ready, statistics };
-    daemon::serve(Served::new(union, cache, config.io, checks_permissions), mount, counts, options)
-        .map_err(|e| StartError::Io("serve", e))?;
+    daemon::serve(
+        Served::new(union, cache, config.ways, checks_permissions),
+        mount,
+        counts,
+        options,
+    )
+    .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns what SIGUSR1 prints.
 fn statistics(union: &Union, counts: &Counts) -> String {
     let counted: Vec<_> = counts.all().map(|(name, n)| format!("{n} {name}")).collect();
-    format!("{}; messages: {}", union.statistics(), counted.join(", "))
+    let lanes = match counts.lanes() {
+        0 => String::new(),
+        n => format!("{n} threads of io_uring; "),
+    };
+    format!("{}; {lanes}messages: {}", union.statistics(), counted.join(", "))
 }
 
 /// Others are let in where the mount is made without the setuid helper, which forbids it by default.

@@ -204,7 +204,7 @@ pub mod init {
         EXPLICIT_INVAL_DATA = 1 << 25, HANDLE_KILLPRIV_V2 = 1 << 28,
         INIT_EXT = 1 << 30, CREATE_SUPP_GROUP = 1 << 34, DIRECT_IO_ALLOW_MMAP = 1 << 36,
         PASSTHROUGH = 1 << 37, NO_EXPORT_SUPPORT = 1 << 38, HAS_RESEND = 1 << 39,
-        ALLOW_IDMAP = 1 << 40,
+        ALLOW_IDMAP = 1 << 40, OVER_IO_URING = 1 << 41,
     }
 }
 

@@ -9,16 +9,19 @@
 //! | [`message`] | one message, taken apart without a copy |
 //! | [`reply`] | its answer |
 //! | [`backing`] | files that the kernel reads and writes by itself |
-//! | [`session`] | the greeting, and threads that take messages |
+//! | [`session`] | the greeting, and threads that take messages from the device |
+//! | [`lanes`] | threads that take them through io_uring |
 #![forbid(unsafe_code)]
 
 pub mod abi;
 pub mod backing;
+pub mod lanes;
 pub mod message;
 pub mod reply;
 pub mod session;
 
 pub use backing::Backing;
+pub use lanes::Lanes;
 pub use message::Operation;
 pub use reply::{Entries, Reply};
 pub use session::{Agreement, Counts, FileSystem, Offer, Session};

@@ -126,26 +126,43 @@ impl std::fmt::Debug for Data<'_> {
 pub struct Malformed;
 
 /// Bytes that are still to be taken apart.
-struct Rest<'a>(&'a [u8]);
+pub(crate) struct Rest<'a> {
+    /// Where io_uring puts the operation's own structure.
+    apart: Option<&'a [u8]>,
+    bytes: &'a [u8],
+}
 
 impl<'a> Rest<'a> {
+    /// A message as `/dev/fuse` has it: in one piece.
+    pub(crate) fn whole(bytes: &'a [u8]) -> Rest<'a> {
+        Rest { apart: None, bytes }
+    }
+
+    /// A message as io_uring has it: names and data apart from the operation's structure.
+    pub(crate) fn parts(structure: &'a [u8], bytes: &'a [u8]) -> Rest<'a> {
+        Rest { apart: Some(structure), bytes }
+    }
+
     fn take<T: FromBytes + KnownLayout + Immutable>(&mut self) -> Result<&'a T, Malformed> {
-        let (value, rest) = T::ref_from_prefix(self.0).map_err(|_| Malformed)?;
-        self.0 = rest;
+        let (value, rest) =
+            T::ref_from_prefix(self.apart.unwrap_or(self.bytes)).map_err(|_| Malformed)?;
+        if self.apart.take().is_none() {
+            self.bytes = rest;
+        }
         Ok(value)
     }
 
     /// Takes text that ends with a NUL byte.
     fn text(&mut self) -> Result<&'a OsStr, Malformed> {
-        let end = self.0.iter().position(|b| *b == 0).ok_or(Malformed)?;
-        let (text, rest) = self.0.split_at_checked(end).ok_or(Malformed)?;
-        self.0 = rest.get(1..).unwrap_or_default();
+        let end = self.bytes.iter().position(|b| *b == 0).ok_or(Malformed)?;
+        let (text, rest) = self.bytes.split_at_checked(end).ok_or(Malformed)?;
+        self.bytes = rest.get(1..).unwrap_or_default();
         Ok(OsStr::from_bytes(text))
     }
 
     fn bytes(&mut self, len: u32) -> Result<Data<'a>, Malformed> {
-        let (bytes, rest) = self.0.split_at_checked(len as usize).ok_or(Malformed)?;
-        self.0 = rest;
+        let (bytes, rest) = self.bytes.split_at_checked(len as usize).ok_or(Malformed)?;
+        self.bytes = rest;
         Ok(Data(bytes))
     }
 }
@@ -158,14 +175,16 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(&InHeader, &[u8]), Malformed> {
 }
 
 /// Takes a message's body apart.
-pub(crate) fn operation<'a>(header: &InHeader, body: &'a [u8]) -> Result<Operation<'a>, Malformed> {
-    let mut rest = Rest(body);
+pub(crate) fn operation<'a>(
+    header: &InHeader,
+    mut rest: Rest<'a>,
+) -> Result<Operation<'a>, Malformed> {
     Ok(match header.opcode {
         opcode::LOOKUP => Operation::Lookup { name: rest.text()? },
         opcode::FORGET => Operation::Forget { lookups: rest.take::<abi::ForgetIn>()?.nlookup },
         opcode::BATCH_FORGET => {
             let count = rest.take::<abi::BatchForgetIn>()?.count as usize;
-            let (all, _) = <[abi::ForgetOne]>::ref_from_prefix_with_elems(rest.0, count)
+            let (all, _) = <[abi::ForgetOne]>::ref_from_prefix_with_elems(rest.bytes, count)
                 .map_err(|_| Malformed)?;
             Operation::BatchForget { all }
         }
@@ -299,7 +318,7 @@ mod tests {
 
     fn parsed(buffer: &mut Buffer) -> Result<Operation<'_>, Malformed> {
         let (header, body) = split(buffer.bytes())?;
-        operation(header, body)
+        operation(header, Rest::whole(body))
     }
 
     #[test]
@@ -314,6 +333,25 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn names_apart_from_the_structure_are_found() {
+        let header = |opcode| InHeader { opcode, ..InHeader::default() };
+        let mut structure = [0xff; 128];
+        structure[..16].copy_from_slice(&[9u64.to_ne_bytes(), 1u64.to_ne_bytes()].concat());
+        let rest = Rest::parts(&structure, b"from\0to\0");
+        match operation(&header(opcode::RENAME2), rest) {
+            Ok(Operation::Rename { name, to: 9, new_name, flags: 1 }) => {
+                assert_eq!((name, new_name), (OsStr::new("from"), OsStr::new("to")));
+            }
+            other => panic!("{other:?}"),
+        }
+        match operation(&header(opcode::LOOKUP), Rest::parts(&structure, b"name\0")) {
+            Ok(Operation::Lookup { name }) => assert_eq!(name, OsStr::new("name")),
+            other => panic!("{other:?}"),
+        }
+        assert!(operation(&header(opcode::LOOKUP), Rest::parts(&structure, b"name")).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Answers: each message gets one, in one system call.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -19,11 +20,36 @@ pub struct Reply<'a> {
     device: &'a Arc<OwnedFd>,
     unique: u64,
     is_due: bool,
+    /// Where the answer is left, for whoever sends it; without, it is sent to the device.
+    place: Option<Place<'a>>,
+}
+
+/// Where an answer is left.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    /// For what follows the header.
+    pub(crate) room: &'a mut [u8],
+    pub(crate) left: &'a Cell<Left>,
+}
+
+/// What was left as an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// That it failed, or that nothing is to be said.
+    Error(i32),
+    /// So many bytes.
+    Bytes(usize),
 }
 
 impl<'a> Reply<'a> {
+    /// An answer that is sent at once.
     pub(crate) fn new(device: &'a Arc<OwnedFd>, unique: u64) -> Reply<'a> {
-        Reply { device, unique, is_due: true }
+        Reply { device, unique, is_due: true, place: None }
+    }
+
+    /// An answer that is left in a place.
+    pub(crate) fn leave(device: &'a Arc<OwnedFd>, unique: u64, place: Place<'a>) -> Reply<'a> {
+        Reply { device, unique, is_due: true, place: Some(place) }
     }
 
     /// The message wants no answer.
@@ -71,6 +97,10 @@ impl<'a> Reply<'a> {
 
     fn send_parts(&mut self, error: i32, first: &[u8], second: &[u8]) {
         self.is_due = false;
+        if let Some(place) = &mut self.place {
+            place.leave(self.unique, error, first, second);
+            return;
+        }
         let len = size_of::<OutHeader>() + first.len() + second.len();
         let header = OutHeader { len: len as u32, error, unique: self.unique };
         let parts = [IoSlice::new(header.as_bytes()), IoSlice::new(first), IoSlice::new(second)];
@@ -82,6 +112,26 @@ impl<'a> Reply<'a> {
             }
             Err(e) => log::error!("reply {} of {len} bytes: {}", self.unique, e.desc()),
         }
+    }
+}
+
+impl Place<'_> {
+    fn leave(&mut self, unique: u64, error: i32, first: &[u8], second: &[u8]) {
+        let (len, room) = (first.len() + second.len(), self.room.len());
+        let left = match self.room.get_mut(..len) {
+            _ if error != 0 => Left::Error(error),
+            Some(room) => {
+                let (one, two) = room.split_at_mut(first.len());
+                one.copy_from_slice(first);
+                two.copy_from_slice(second);
+                Left::Bytes(len)
+            }
+            None => {
+                log::error!("reply {unique} of {len} bytes: there is room for {room}");
+                Left::Error(-(Errno::EIO as i32))
+            }
+        };
+        self.left.set(left);
     }
 }
 

@@ -1,22 +1,23 @@
 //! The greeting, and then message after message until the mount is gone.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use sys::Errno;
 use zerocopy::FromBytes;
 
 use crate::abi::{self, InHeader, InitIn, InitInShort, InitOut, MAJOR, MINOR, init, opcode};
-use crate::message::{self, Buffer, Operation};
+use crate::lanes::Lanes;
+use crate::message::{self, Buffer, Operation, Rest};
 use crate::reply::Reply;
 
 /// Room for a message besides the data of a write: more than its headers, and a page as the kernel
 /// has it.
 const HEADERS: usize = 4096;
 /// Room for a message that carries no data: the kernel refuses to fill less (`FUSE_MIN_READ_BUFFER`).
-const SMALLEST: usize = 8192;
+pub(crate) const SMALLEST: usize = 8192;
 /// A page of the machines that Linux calls FUSE's unit.
 const PAGE: u32 = 4096;
 
@@ -27,6 +28,15 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// The session doesn't begin; the text is for whoever mounts.
     fn init(&mut self, offer: &Offer) -> io::Result<Agreement>;
+
+    /// What is held while a message of the device is answered.
+    type Turn<'a>
+    where
+        Self: 'a;
+
+    /// Begins the answer to a message of the device, for which threads wait together. Threads of
+    /// io_uring each wait for themselves.
+    fn turn(&self) -> Self::Turn<'_>;
 
     /// Answers one message. Several threads call this at once.
     fn answer(&self, header: &InHeader, operation: Operation<'_>, reply: Reply<'_>);
@@ -45,7 +55,7 @@ pub struct Offer {
 }
 
 /// What a file system wants of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Agreement {
     /// Flags of [`init`]; those that weren't offered are left out.
     pub flags: u64,
@@ -53,23 +63,33 @@ pub struct Agreement {
     pub max_write: u32,
     /// How many file systems may be stacked below, for passthrough; 0 without.
     pub max_stack_depth: u32,
+    /// Take messages through io_uring, which must have been offered.
+    pub lanes: Option<Lanes>,
 }
 
 /// How many messages there were, by operation.
 #[derive(Debug)]
-pub struct Counts([AtomicU64; abi::OPCODES]);
+pub struct Counts {
+    by_opcode: [AtomicU64; abi::OPCODES],
+    lanes: AtomicUsize,
+}
 
 impl Counts {
     fn count(&self, opcode: u32) {
         // What has no name is counted as operation 0.
-        if let Some(n) = self.0.get(opcode as usize).or(self.0.first()) {
+        if let Some(n) = self.by_opcode.get(opcode as usize).or(self.by_opcode.first()) {
             n.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// Returns how many threads take messages through io_uring.
+    pub fn lanes(&self) -> usize {
+        self.lanes.load(Ordering::Relaxed)
+    }
+
     /// Returns the operations that were asked for, by number, and how often.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.0.iter().zip(0..).filter_map(|(n, opcode)| match n.load(Ordering::Relaxed) {
+        self.by_opcode.iter().zip(0..).filter_map(|(n, opcode)| match n.load(Ordering::Relaxed) {
             0 => None,
             n => Some((Some(opcode::name(opcode)).filter(|n| !n.is_empty()).unwrap_or("other"), n)),
         })
@@ -78,7 +98,10 @@ impl Counts {
 
 impl Default for Counts {
     fn default() -> Counts {
-        Counts([const { AtomicU64::new(0) }; abi::OPCODES])
+        Counts {
+            by_opcode: [const { AtomicU64::new(0) }; abi::OPCODES],
+            lanes: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -89,6 +112,7 @@ pub struct Session<F> {
     device: Arc<OwnedFd>,
     counts: Arc<Counts>,
     room: usize,
+    lanes: Option<Lanes>,
 }
 
 impl<F: FileSystem> Session<F> {
@@ -116,12 +140,13 @@ impl<F: FileSystem> Session<F> {
             device,
             counts,
             room: (wanted.max_write as usize + HEADERS).max(SMALLEST),
+            lanes: wanted.lanes,
         })
     }
 
     /// The connection.
-    pub fn device(&self) -> BorrowedFd<'_> {
-        self.device.as_fd()
+    pub fn device(&self) -> &Arc<OwnedFd> {
+        &self.device
     }
 
     /// Serves with so many threads until the mount is gone.
@@ -131,12 +156,17 @@ impl<F: FileSystem> Session<F> {
     pub fn run(self, threads: usize) -> io::Result<()> {
         let session = &self;
         let served = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads)
-                .map(|n| {
-                    let name = format!("serve-{n}");
-                    std::thread::Builder::new().name(name).spawn_scoped(scope, || session.serve())
-                })
-                .collect::<io::Result<_>>()?;
+            let spawn = |name: String| std::thread::Builder::new().name(name);
+            let mut others = (1..threads)
+                .map(|n| spawn(format!("serve-{n}")).spawn_scoped(scope, || session.serve()))
+                .collect::<io::Result<Vec<_>>>()?;
+            if let Some(lanes) = &self.lanes {
+                self.counts.lanes.store(lanes.places().count(), Ordering::Relaxed);
+                for cpu in lanes.places() {
+                    let thread = spawn(format!("lane-{cpu}"));
+                    others.push(thread.spawn_scoped(scope, move || lanes.serve(session, cpu))?);
+                }
+            }
             let own = session.serve();
             others.into_iter().fold(own, |served, thread| {
                 let other = thread.join().map_err(|_| io::Error::other("a thread panicked"));
@@ -151,20 +181,26 @@ impl<F: FileSystem> Session<F> {
         let mut buffer = Buffer::new(self.room);
         loop {
             match read(&self.device, &mut buffer) {
-                Ok(n) => self.dispatch(buffer.bytes().get(..n).unwrap_or_default()),
+                Ok(n) => self.take(buffer.bytes().get(..n).unwrap_or_default()),
                 Err(Errno::ENODEV) => return Ok(()),
                 Err(e) => return Err(e.into()),
             }
         }
     }
 
-    fn dispatch(&self, bytes: &[u8]) {
-        let Ok((header, body)) = message::split(bytes) else {
-            log::error!("a message of {} bytes is cut off", bytes.len());
-            return;
-        };
+    fn take(&self, bytes: &[u8]) {
+        match message::split(bytes) {
+            Ok((header, body)) => {
+                let _turn = self.file_system.turn();
+                let reply = Reply::new(&self.device, header.unique);
+                self.dispatch(header, Rest::whole(body), reply);
+            }
+            Err(_) => log::error!("a message of {} bytes is cut off", bytes.len()),
+        }
+    }
+
+    pub(crate) fn dispatch(&self, header: &InHeader, body: Rest<'_>, reply: Reply<'_>) {
         self.counts.count(header.opcode);
-        let reply = Reply::new(&self.device, header.unique);
         match message::operation(header, body) {
             // It is left alone, as all are answered soon; with this the kernel stops to send any.
             Ok(Operation::Unknown) => reply.error(Errno::ENOSYS),
@@ -216,6 +252,9 @@ fn greeting(body: &[u8]) -> io::Result<(InitIn, Offer)> {
 
 fn answer(greeting: &InitIn, flags: u64, wanted: &Agreement) -> InitOut {
     let mut flags = flags;
+    if wanted.lanes.is_some() {
+        flags |= init::OVER_IO_URING;
+    }
     if flags >> 32 != 0 {
         flags |= init::INIT_EXT;
     }
@@ -246,7 +285,7 @@ mod tests {
         hello.flags2 = (init::PASSTHROUGH >> 32) as u32;
         let (greeting, offer) = greeting(hello.as_bytes()).unwrap();
         assert_eq!(offer.flags, init::INIT_EXT | init::BIG_WRITES | init::PASSTHROUGH);
-        let wanted = Agreement { flags: 0, max_write: 1 << 20, max_stack_depth: 1 };
+        let wanted = Agreement { flags: 0, max_write: 1 << 20, max_stack_depth: 1, lanes: None };
         let out = answer(&greeting, init::PASSTHROUGH, &wanted);
         assert_eq!((out.major, out.minor, out.max_pages), (7, 40, 256));
         assert_eq!(out.flags, init::INIT_EXT as u32);

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use daemon::turns::Turn;
 use sys::Errno;
 use sys::stat::Stat;
 use wire::abi::{
@@ -49,8 +50,13 @@ impl wire::FileSystem for Served {
         self.union.finish();
     }
 
+    type Turn<'a> = Turn<'a>;
+
+    fn turn(&self) -> Turn<'_> {
+        self.turns.begin()
+    }
+
     fn answer(&self, header: &InHeader, operation: Operation<'_>, reply: Reply<'_>) {
-        let _turn = self.turns.begin();
         log::debug!("{} {} {operation:?}", abi::opcode::name(header.opcode), header.nodeid);
         let from = From::new(header);
         match operation {
@@ -254,7 +260,7 @@ impl Served {
             Operation::Opendir(_) => {
                 reply.value(&opened(NO_HANDLE, fopen::KEEP_CACHE | fopen::CACHE_DIR));
             }
-            Operation::Release(asked) if self.io == Io::Passthrough => {
+            Operation::Release(asked) if self.ways.io == Io::Passthrough => {
                 self.opens.release(node, asked.fh);
                 reply.done();
             }
@@ -263,7 +269,7 @@ impl Served {
     }
 
     fn open(&self, node: Ino, reply: &Reply<'_>) -> Result<OpenOut> {
-        if self.io != Io::Passthrough {
+        if self.ways.io != Io::Passthrough {
             return Ok(opened(NO_HANDLE, fopen::KEEP_CACHE | fopen::NOFLUSH));
         }
         let upper = self.union.upper_file(node)?;

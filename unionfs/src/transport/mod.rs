@@ -6,4 +6,4 @@ mod opens;
 pub mod reply;
 pub mod session;
 
-pub use session::{Cache, Io, Served};
+pub use session::{Cache, Io, Served, Uring, Ways};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use daemon::Turns;
 use wire::abi::init;
-use wire::{Agreement, Offer};
+use wire::{Agreement, Lanes, Offer};
 
 use super::opens::Opens;
 use crate::ops::Union;
@@ -35,6 +35,27 @@ pub enum Io {
     Cached,
 }
 
+/// Whether messages come through io_uring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Uring {
+    /// Where the kernel offers it and this process may.
+    #[default]
+    WhereOffered,
+    /// Or there is no mount.
+    Always,
+    /// They come by the device.
+    Never,
+}
+
+/// How messages come, and for which files there are any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ways {
+    /// Opening, reading and writing.
+    pub io: Io,
+    /// The transport.
+    pub uring: Uring,
+}
+
 /// Largest request that carries data.
 const MAX_WRITE: u32 = 1 << 20;
 
@@ -43,7 +64,7 @@ const MAX_WRITE: u32 = 1 << 20;
 pub struct Served {
     pub(super) union: Arc<Union>,
     pub(super) cache: Cache,
-    pub(super) io: Io,
+    pub(super) ways: Ways,
     /// The mount has `default_permissions`, as ours have.
     pub(super) checks_permissions: bool,
     /// The kernel needs no OPEN messages.
@@ -58,12 +79,12 @@ pub struct Served {
 
 impl Served {
     /// Makes a union ready to be served. `checks_permissions`: the kernel does, by owners and modes.
-    pub fn new(union: Arc<Union>, cache: Cache, io: Io, checks_permissions: bool) -> Served {
+    pub fn new(union: Arc<Union>, cache: Cache, ways: Ways, checks_permissions: bool) -> Served {
         let turns = union.turns();
         Served {
             union,
             cache,
-            io,
+            ways,
             checks_permissions,
             no_open: false,
             no_opendir: false,
@@ -102,16 +123,39 @@ impl Served {
         if self.checks_permissions {
             flags |= init::ALLOW_IDMAP;
         }
-        Ok(Agreement { flags, max_write: MAX_WRITE, max_stack_depth })
+        let lanes = self.negotiate_uring(offer)?;
+        Ok(Agreement { flags, max_write: MAX_WRITE, max_stack_depth, lanes })
+    }
+
+    /// Decides on io_uring.
+    fn negotiate_uring(&self, offer: &Offer) -> io::Result<Option<Lanes>> {
+        let is_offered = offer.flags & init::OVER_IO_URING != 0;
+        let lanes = match self.ways.uring {
+            Uring::Never => return Ok(None),
+            Uring::WhereOffered if !is_offered => return Ok(None),
+            Uring::Always if !is_offered => Err(io::Error::other(
+                "the kernel doesn't offer it: Linux 6.14 or newer is needed, and that root writes Y to \
+                 /sys/module/fuse/parameters/enable_uring",
+            )),
+            _ => Lanes::new(MAX_WRITE, self.turns.threads()),
+        };
+        match (lanes, self.ways.uring) {
+            (Err(e), Uring::Always) => Err(io::Error::other(format!("io_uring: {e}"))),
+            (Err(e), _) => {
+                log::info!("messages come by the device: io_uring: {e}");
+                Ok(None)
+            }
+            (lanes, _) => lanes.map(Some),
+        }
     }
 
     /// Decides on OPEN messages and on passthrough, and how deep that may be stacked.
     fn negotiate_io(&mut self, offer: &Offer) -> io::Result<(u64, u32)> {
-        match self.io {
+        match self.ways.io {
             Io::Cached => Ok((0, 0)),
             Io::Auto | Io::NoOpen => {
                 self.no_open = offer.flags & init::NO_OPEN_SUPPORT != 0;
-                if !self.no_open && self.io == Io::NoOpen {
+                if !self.no_open && self.ways.io == Io::NoOpen {
                     return Err(io::Error::other("io=noopen: Linux 5.1 or newer is needed"));
                 }
                 Ok((init::NO_OPEN_SUPPORT, 0))
