@@ -39,19 +39,22 @@ pub type Started = Box<dyn FnOnce(Notifier) -> io::Result<()>>;
 ///
 /// # Errors
 /// The handshake failed, or a thread can't be started. The file system is unmounted again then.
-pub fn serve<F: FileSystem>(
+pub fn serve<F: FileSystem + 'static>(
     fs: F,
     mount: Mount,
     counts: Arc<Counts>,
     options: ServeOptions,
 ) -> io::Result<()> {
-    let signals = Signals::block()?;
     let (fd, place) = mount.into_parts();
-    let threads = options.turns.threads();
-    let served = wire::Session::begin(fs, fd, counts).and_then(|session| {
-        prepare(session.device().as_fd(), &place, signals, options)?;
-        session.run(threads)
-    });
+    let serve = || {
+        let signals = Signals::block()?;
+        let session = wire::Session::begin(fs, fd, counts)?;
+        let device = Arc::clone(session.device());
+        let running = session.start(options.turns.threads())?;
+        prepare(device.as_fd(), &place, signals, options)?;
+        running.serve()
+    };
+    let served = serve();
     if served.is_err()
         && let Some(place) = &place
         && let Err(e) = place.unmount()

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -60,27 +61,67 @@ impl Lanes {
         self.places.iter().copied()
     }
 
-    /// Takes messages of one processor until the connection is gone.
-    ///
-    /// # Errors
-    /// There is no memory or no descriptor.
-    pub(crate) fn serve<F: FileSystem>(&self, session: &Session<F>, cpu: u16) -> io::Result<()> {
-        bind(cpu);
-        let mut lane = Lane::new(Arc::clone(session.device()), cpu, self.room)?;
-        let mut names = Buffer::new(NAMES);
-        let mut came = lane.register();
-        loop {
-            match came {
-                Ok(()) => {}
-                Err(Errno::ENOTCONN | Errno::ENODEV | Errno::ECONNABORTED | Errno::ECANCELED) => {
-                    return Ok(());
-                }
-                Err(e) => return Err(e.into()),
+    /// Returns the bytes of the largest payload.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+}
+
+/// Takes messages of one processor until the connection is gone, with the calling thread. Says when it is
+/// ready, or why it can't be.
+///
+/// # Errors
+/// The kernel doesn't take the place back after an answer.
+pub(crate) fn serve<F: FileSystem>(
+    session: &Session<F>,
+    cpu: u16,
+    room: usize,
+    ready: Sender<io::Result<()>>,
+) -> io::Result<()> {
+    bind(cpu);
+    let made = Lane::new(Arc::clone(session.device()), cpu, room);
+    let (lane, said) = match made {
+        Ok(lane) => (Some(lane), Ok(())),
+        Err(e) => (None, Err(io::Error::other(format!("io_uring: {}", e.desc())))),
+    };
+    let is_heard = ready.send(said).is_ok();
+    drop(ready);
+    match lane {
+        Some(mut lane) if is_heard => take_all(session, &mut lane),
+        // This lane or another has failed, and with it the session.
+        _ => Ok(()),
+    }
+}
+
+fn take_all<F: FileSystem>(session: &Session<F>, lane: &mut Lane) -> io::Result<()> {
+    let mut names = Buffer::new(NAMES);
+    let mut came = lane.register();
+    if let Err(e) = came
+        && !is_end(e)
+    {
+        // Without this place; and without a queue that has none the kernel stays at the device.
+        log::error!("register with io_uring: {}", e.desc());
+        return Ok(());
+    }
+    loop {
+        match came {
+            Ok(()) => {
+                let len = answer(session, lane.held(), &mut names);
+                came = lane.answer(len);
             }
-            let len = answer(session, lane.held(), &mut names);
-            came = lane.answer(len);
+            Err(e) if is_end(e) => return Ok(()),
+            Err(e) => {
+                log::error!("answer through io_uring: {}", e.desc());
+                lane.register()?;
+                came = Ok(());
+            }
         }
     }
+}
+
+/// Whether the connection has ended.
+fn is_end(e: Errno) -> bool {
+    matches!(e, Errno::ENOTCONN | Errno::ENODEV | Errno::ECONNABORTED | Errno::ECANCELED)
 }
 
 /// Binds the calling thread to a processor, if it is there and allowed.

@@ -24,4 +24,4 @@ pub use backing::Backing;
 pub use lanes::Lanes;
 pub use message::Operation;
 pub use reply::{Entries, Reply};
-pub use session::{Agreement, Counts, FileSystem, Offer, Session};
+pub use session::{Agreement, Counts, FileSystem, Offer, Running, Session};

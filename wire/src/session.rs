@@ -4,12 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use sys::Errno;
 use zerocopy::FromBytes;
 
 use crate::abi::{self, InHeader, InitIn, InitInShort, InitOut, MAJOR, MINOR, init, opcode};
-use crate::lanes::Lanes;
+use crate::lanes::{self, Lanes};
 use crate::message::{self, Buffer, Operation, Rest};
 use crate::reply::Reply;
 
@@ -149,32 +151,33 @@ impl<F: FileSystem> Session<F> {
         &self.device
     }
 
-    /// Serves with so many threads until the mount is gone.
+    /// Starts so many threads less one for the device, and those of io_uring, which are ready then.
     ///
     /// # Errors
-    /// A thread can't be started, or the device fails.
-    pub fn run(self, threads: usize) -> io::Result<()> {
-        let session = &self;
-        let served = std::thread::scope(|scope| {
-            let spawn = |name: String| std::thread::Builder::new().name(name);
-            let mut others = (1..threads)
-                .map(|n| spawn(format!("serve-{n}")).spawn_scoped(scope, || session.serve()))
-                .collect::<io::Result<Vec<_>>>()?;
-            if let Some(lanes) = &self.lanes {
-                self.counts.lanes.store(lanes.places().count(), Ordering::Relaxed);
-                for cpu in lanes.places() {
-                    let thread = spawn(format!("lane-{cpu}"));
-                    others.push(thread.spawn_scoped(scope, move || lanes.serve(session, cpu))?);
-                }
+    /// A thread can't be started, or has no memory or descriptors. Others may wait for messages
+    /// already: they end with the mount.
+    pub fn start(self, threads: usize) -> io::Result<Running<F>>
+    where
+        F: 'static,
+    {
+        let session = Arc::new(self);
+        let mut others = Vec::new();
+        for n in 1..threads {
+            let session = Arc::clone(&session);
+            others.push(thread(format!("serve-{n}"), move || session.serve())?);
+        }
+        if let Some(lanes) = &session.lanes {
+            let (ready, are_ready) = mpsc::channel();
+            for cpu in lanes.places() {
+                let (session, room, ready) = (Arc::clone(&session), lanes.room(), ready.clone());
+                let serve = move || lanes::serve(&session, cpu, room, ready);
+                others.push(thread(format!("lane-{cpu}"), serve)?);
             }
-            let own = session.serve();
-            others.into_iter().fold(own, |served, thread| {
-                let other = thread.join().map_err(|_| io::Error::other("a thread panicked"));
-                served.and(other?)
-            })
-        });
-        self.file_system.destroy();
-        served
+            drop(ready);
+            are_ready.iter().collect::<io::Result<Vec<()>>>()?;
+            session.counts.lanes.store(lanes.places().count(), Ordering::Relaxed);
+        }
+        Ok(Running { session, others })
     }
 
     fn serve(&self) -> io::Result<()> {
@@ -212,6 +215,36 @@ impl<F: FileSystem> Session<F> {
             }
         }
     }
+}
+
+/// A session whose threads take messages.
+#[derive(Debug)]
+pub struct Running<F> {
+    session: Arc<Session<F>>,
+    others: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl<F: FileSystem> Running<F> {
+    /// Serves with the calling thread, too, until the mount is gone.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn serve(self) -> io::Result<()> {
+        let own = self.session.serve();
+        let served = self.others.into_iter().fold(own, |served, thread| {
+            let other = thread.join().map_err(|_| io::Error::other("a thread panicked"));
+            served.and(other?)
+        });
+        self.session.file_system.destroy();
+        served
+    }
+}
+
+fn thread<T: Send + 'static>(
+    name: String,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name).spawn(run)
 }
 
 /// Reads one message.
