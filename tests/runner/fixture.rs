@@ -11,6 +11,8 @@ use support::Scratch;
 use support::privilege::{Missing, Unprivileged, root};
 use support::process::{adopt_orphans, run};
 
+use crate::left::{describe, is_ending};
+
 /// A user that has no ranges of subordinate ids, and no name.
 const NAMELESS: u32 = 54_321;
 
@@ -259,27 +261,49 @@ impl Host {
     /// Asserts that nothing is left of the containers.
     #[track_caller]
     pub(crate) fn assert_clean(&self) {
-        // Supervisors in the background are orphans, which are ours to wait for.
-        reap(self.new_children());
-        let mut now = self.traces();
+        self.assert_no_processes();
+        self.assert_no_cgroups();
+        let now = self.traces();
+        assert_eq!(now.mounts, self.before.mounts, "mounts");
+        assert_eq!(now.files, self.before.files, "files");
+    }
+
+    /// Asserts that no process of a container does anything more.
+    #[track_caller]
+    fn assert_no_processes(&self) {
+        let mut left = BTreeSet::new();
+        for _ in 0..1000 {
+            // Supervisors in the background are orphans, which are ours to wait for.
+            reap(self.new_children());
+            left = self.new_children();
+            let busy: Vec<String> =
+                left.iter().filter(|pid| !is_ending(**pid)).map(|pid| describe(*pid)).collect();
+            assert!(busy.is_empty(), "processes are left:\n{}", busy.join("\n"));
+            if left.is_empty() {
+                return;
+            }
+            // The kernel takes it apart: whoever waited for what it holds need not have seen its end.
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let left: Vec<String> = left.into_iter().map(describe).collect();
+        panic!("processes don't come to their end:\n{}", left.join("\n"));
+    }
+
+    /// Asserts that no cgroup of a container is left.
+    #[track_caller]
+    fn assert_no_cgroups(&self) {
+        // Whoever else runs containers on this machine has cgroups that come and go, under names that
+        // don't come again, or with processes in them; ours have none, and would stay.
+        let mut left: BTreeSet<PathBuf> =
+            cgroups().difference(&self.before.cgroups).cloned().collect();
         for _ in 0..500 {
-            // Whoever else runs containers on this machine has cgroups that come and go; ours would stay.
-            if now.cgroups.is_subset(&self.before.cgroups) {
-                break;
+            left.retain(|dir| is_unused(dir));
+            if left.is_empty() {
+                return;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
-            now.cgroups = cgroups();
         }
-        assert_eq!(now.children, self.before.children, "processes");
-        assert_eq!(now.mounts, self.before.mounts, "mounts");
-        // One with processes in it is another's: ours would have been found as children above.
-        let is_empty = |dir: &PathBuf| {
-            std::fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|list| list.is_empty())
-        };
-        let left = now.cgroups.difference(&self.before.cgroups).filter(|dir| is_empty(dir));
-        let left: Vec<_> = left.collect();
-        assert!(left.is_empty(), "cgroups: {left:?}");
-        assert_eq!(now.files, self.before.files, "files");
+        panic!("cgroups: {left:?}");
     }
 
     fn traces(&self) -> Traces {
@@ -359,6 +383,14 @@ fn cgroups() -> BTreeSet<PathBuf> {
         }
     }
     all
+}
+
+/// Whether a cgroup is there without any process in it or below.
+fn is_unused(dir: &Path) -> bool {
+    let list = std::fs::read_to_string(dir.join("cgroup.procs"));
+    let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    list.is_ok_and(|list| list.is_empty())
+        && entries.all(|e| !e.file_type().is_ok_and(|t| t.is_dir()) || is_unused(&e.path()))
 }
 
 fn files(dir: &Path) -> BTreeSet<PathBuf> {

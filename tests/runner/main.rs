@@ -11,6 +11,7 @@ mod images_commit;
 mod images_hostile;
 mod images_registry;
 mod kill;
+mod left;
 mod life;
 mod limits;
 mod network;
