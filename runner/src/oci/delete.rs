@@ -18,9 +18,8 @@ const PATIENCE_MS: u16 = 10_000;
 
 /// Removes a container.
 pub(super) fn delete(args: &DeleteArgs, root: &Path, log: &Log) -> Result<u8> {
-    let is_known = is_known(root, &args.id)?;
-    if args.force && !is_known {
-        return remove_rest(root, &args.id).map(|()| 0);
+    if args.force && !is_known(root, &args.id)? && remove_rest(root, &args.id)? {
+        return Ok(0);
     }
     let (locked, record) = Locked::find(root, &args.id)?;
     match locked.status(&record) {
@@ -38,13 +37,14 @@ pub(super) fn delete(args: &DeleteArgs, root: &Path, log: &Log) -> Result<u8> {
     remove(locked, &record, log).map(|()| 0)
 }
 
-/// Removes what an interrupted `create` left before it wrote anything down.
-fn remove_rest(root: &Path, id: &str) -> Result<()> {
-    let dir = root.join(id);
-    match std::fs::remove_dir_all(&dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        r => r.step_at("remove", &dir),
+/// Removes what an interrupted `create` left before it wrote anything down; `false`: one that still ran
+/// has written it meanwhile.
+fn remove_rest(root: &Path, id: &str) -> Result<bool> {
+    let Some(locked) = Locked::unread(root, id)? else { return Ok(true) };
+    if is_known(root, id)? {
+        return Ok(false);
     }
+    locked.remove().map(|()| true)
 }
 
 /// Kills all processes of a container, and waits until its first is gone.

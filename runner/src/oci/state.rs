@@ -147,6 +147,18 @@ impl Locked {
         Ok((Locked { dir, _lock: lock }, record))
     }
 
+    /// Finds the directory of a container of which nothing may be written yet; `None`: there is none.
+    pub(super) fn unread(root: &Path, id: &str) -> Result<Option<Locked>> {
+        check(id)?;
+        let dir = root.join(id);
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        let lock = lock(&dir)?;
+        // Another may have removed it while we waited for the lock.
+        Ok(dir.is_dir().then_some(Locked { dir, _lock: lock }))
+    }
+
     /// Returns the directory.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
