@@ -21,12 +21,14 @@ const SQE_LEN: usize = 24;
 /// `FUSE_URING_OP_IN_OUT_SZ`).
 pub const PART: usize = 128;
 
-/// `struct fuse_uring_req_header`.
+/// `struct fuse_uring_req_header`, and behind it what the kernel is told of the memory.
 #[repr(C)]
 struct Headers {
     in_out: [u8; PART],
     op_in: [u8; PART],
     entry: Entry,
+    /// Headers and payload.
+    parts: [libc::iovec; 2],
 }
 
 /// `struct fuse_uring_ent_in_out`.
@@ -52,8 +54,6 @@ pub struct Lane {
     memory: Memory,
     device: Arc<OwnedFd>,
     queue: u16,
-    /// What the kernel reads when it is told of the memory.
-    parts: Box<[libc::iovec; 2]>,
 }
 
 /// The message that a lane holds, and room for its answer in the same place.
@@ -135,12 +135,13 @@ impl Lane {
     /// Those of [`probe`]; `ENOMEM`, `EMFILE`.
     pub fn new(device: Arc<OwnedFd>, queue: u16, room: usize) -> Result<Lane> {
         let memory = Memory::new(PAYLOAD + room)?;
-        let start = memory.start.as_ptr();
-        let parts = Box::new([
-            libc::iovec { iov_base: start.cast(), iov_len: size_of::<Headers>() },
+        let mut lane = Lane { ring: ring()?, memory, device, queue };
+        let start = lane.memory.start.as_ptr();
+        lane.headers().parts = [
+            libc::iovec { iov_base: start.cast(), iov_len: std::mem::offset_of!(Headers, parts) },
             libc::iovec { iov_base: start.wrapping_add(PAYLOAD).cast(), iov_len: room },
-        ]);
-        Ok(Lane { ring: ring()?, memory, device, queue, parts })
+        ];
+        Ok(lane)
     }
 
     /// Tells the kernel of the lane, and waits for the first message.
@@ -149,9 +150,8 @@ impl Lane {
     /// `ENOTCONN`, `ECONNABORTED`, `ENODEV`: the connection has ended. `EOPNOTSUPP`: the kernel wasn't
     /// asked for io_uring in the greeting. `EINVAL`: too little room, or no such queue.
     pub fn register(&mut self) -> Result<()> {
-        let parts = self.parts.as_ptr();
-        let command = self.command(REGISTER, 0);
-        let mut entry = command.addr(Some(parts as u64)).build();
+        let parts = self.headers().parts.as_ptr() as u64;
+        let mut entry = self.command(REGISTER, 0).addr(Some(parts)).build();
         let len = (&raw mut entry).cast::<u8>().wrapping_add(SQE_LEN).cast::<u32>();
         // SAFETY: an entry is 128 bytes of plain data, and its `len` are four bytes at 24
         // (`struct io_uring_sqe`), which the crate has no setter for.
@@ -178,7 +178,7 @@ impl Lane {
     pub fn held(&mut self) -> Held<'_> {
         let room = self.memory.len - PAYLOAD;
         let start = self.memory.start;
-        let Headers { in_out, op_in, entry } = self.headers();
+        let Headers { in_out, op_in, entry, .. } = self.headers();
         let len = (entry.payload_size as usize).min(room);
         let payload = start.as_ptr().wrapping_add(PAYLOAD);
         // SAFETY: the payload lies behind the headers in the same mapping, which lives as long as the
@@ -204,8 +204,7 @@ impl Lane {
     /// Gives a command to the kernel, and waits until a message has come for it.
     fn submit(&mut self, entry: &squeue::Entry128) -> Result<()> {
         self.memory.is_lent = true;
-        // SAFETY: the memory that the kernel knows of lives until the command has completed, or for
-        // ever; the parts that tell of it are read before the call returns.
+        // SAFETY: all memory that the command tells of lives until it has completed, or for ever.
         unsafe { self.ring.submission().push(entry) }.map_err(|_| Errno::EBUSY)?;
         let done = loop {
             if let Some(done) = self.ring.completion().next() {
