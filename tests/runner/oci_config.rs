@@ -1,7 +1,7 @@
 //! What a bundle's configuration asks for (config.md and config-linux.md of the OCI runtime specification):
 //! hooks, namespaces, mounts, devices, and that what isn't known is refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use support::process::run;
 
 use crate::fixture::{Host, text};
 use crate::oci::bundles;
-use crate::oci_fixture::{Runtime, busybox};
+use crate::oci_fixture::{Runtime, busybox, cgroup};
 
 bundles! {
     hooks_run_in_their_order_and_are_told_the_state: |runtime| {
@@ -359,8 +359,9 @@ as_root! {
         });
         let inside = |file: &str| {
             let path = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten()
-                .map(|h| h.path().join("palimpsest-oci/limits").join(file))
-                .chain([Path::new("/sys/fs/cgroup/palimpsest-oci/limits").join(file)])
+                .map(|h| h.path())
+                .chain([PathBuf::from("/sys/fs/cgroup")])
+                .map(|top| top.join(&cgroup("limits")[1..]).join(file))
                 .find(|p| p.exists());
             path.map(|p| std::fs::read_to_string(p).unwrap().trim().to_owned())
         };

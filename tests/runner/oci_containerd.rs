@@ -7,7 +7,7 @@ use support::privilege::{installed, skip};
 use support::process::run;
 
 use crate::fixture::{Host, text};
-use crate::oci_fixture::{Runtime, busybox};
+use crate::oci_fixture::{Runtime, busybox, cgroup};
 
 /// containerd, with a state of its own.
 struct Containerd<'a> {
@@ -46,7 +46,7 @@ impl<'a> Containerd<'a> {
         let path = |p: &Path| p.to_str().expect("a plain path").to_owned();
         let mut command = self.ctr(&["run"]);
         command.args(options).args(["--env", "PATH=/bin", "--cgroup"]);
-        command.arg(format!("/palimpsest-oci/{id}")).args(["--runc-binary"]);
+        command.arg(cgroup(id)).args(["--runc-binary"]);
         command.arg(path(self.runtime.program())).arg("--runc-root").arg(self.runtime.root());
         command.arg("--rootfs").arg(path(&self.runtime.rootfs())).arg(id).args(program);
         command

@@ -66,8 +66,7 @@ impl<'a> Runtime<'a> {
         let dir = self.host.home_dir(name);
         let mut config = config(&self.rootfs(), script);
         match self.host.ids() {
-            // Names that the host looks for when it compares before and after.
-            None => config["linux"]["cgroupsPath"] = json!(format!("/palimpsest-oci/{name}")),
+            None => config["linux"]["cgroupsPath"] = json!(cgroup(name)),
             Some((uid, gid)) => make_rootless(&mut config, uid, gid),
         }
         change(&mut config);
@@ -186,6 +185,12 @@ impl<'a> Runtime<'a> {
 /// Returns a path as text; those of tests are plain.
 pub(crate) fn path_of(path: &Path) -> &str {
     path.to_str().expect("a plain path")
+}
+
+/// Returns where a container of root has its cgroups, below the top of each hierarchy: under a name that
+/// the host looks for when it compares before and after, and no other test on this machine has.
+pub(crate) fn cgroup(name: &str) -> String {
+    format!("/palimpsest-oci-{}/{name}", std::process::id())
 }
 
 /// Makes a root directory of busybox.
