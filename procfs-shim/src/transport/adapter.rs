@@ -35,6 +35,10 @@ use crate::view::load::PERIOD;
 /// Names and attributes in the table never change.
 const TTL: Duration = Duration::from_secs(3600);
 
+/// When a container that is being started needs no help of ours any more. A reader of its load before that
+/// makes the first sample.
+const SETTLED: Duration = Duration::from_millis(100);
+
 /// Size that sysfs gives its files.
 const SYSFS_SIZE: u64 = 4096;
 
@@ -264,6 +268,8 @@ impl Filesystem for Adapter {
         }
         let views = self.views.clone();
         std::thread::Builder::new().name("load".into()).spawn(move || {
+            // Whoever starts a container has other work for the processors now.
+            std::thread::sleep(SETTLED);
             loop {
                 views.sample();
                 std::thread::sleep(PERIOD);
