@@ -25,7 +25,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Context, Error, Exit, Result, say};
 
@@ -33,6 +33,30 @@ use crate::error::{Context, Error, Exit, Result, say};
 #[derive(Debug, Parser)]
 #[command(name = "runner", version, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The same with the one command that is run for each container: to make the options of all others takes
+/// as long as to plan one, and memory for as long as it runs.
+#[derive(Debug, Parser)]
+#[command(name = "runner", version, max_term_width = 100, disable_help_subcommand = true)]
+struct RunCli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Run {
+    Run(Box<run::RunArgs>),
+}
+
+#[derive(Debug, Args)]
+struct Global {
     /// Directory for what containers need while they live
     #[arg(
         long,
@@ -44,8 +68,6 @@ struct Cli {
                        ~/.local/share/palimpsest or /var/tmp/palimpsest-UID]"
     )]
     state: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,16 +110,23 @@ enum Command {
 
 /// Runs the command line and returns its exit code.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
-    let mut cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let parsed = match args.get(1) {
+        Some(verb) if verb == "run" => RunCli::try_parse_from(&args).map(|cli| {
+            let Run::Run(run) = cli.command;
+            (Command::Run(run), cli.global.state)
+        }),
+        _ => Cli::try_parse_from(&args).map(|cli| (cli.command, cli.global.state)),
+    };
+    let (mut command, state) = match parsed {
+        Ok(parsed) => parsed,
         Err(e) => return explain(&e),
     };
-    let told = match &mut cli.command {
+    let told = match &mut command {
         Command::Run(run) => run.container.tell_words(&args),
         Command::Create(create) => create.container.tell_words(&args),
         _ => Ok(()),
     };
-    match told.and_then(|()| dispatch(cli.command, cli.state.as_deref())) {
+    match told.and_then(|()| dispatch(command, state.as_deref())) {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             say(&e);
