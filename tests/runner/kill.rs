@@ -133,8 +133,8 @@ pub(crate) fn daemon(runner: u32, name: &str) -> i32 {
     let list = format!("/proc/{runner}/task/{runner}/children");
     let children = std::fs::read_to_string(list).unwrap();
     let daemon = children.split_whitespace().find(|pid| {
-        let args = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        args.split(|&b| b == 0).next() == Some(name.as_bytes())
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        comm.trim_end() == name
     });
     daemon.expect("the daemon").parse().unwrap()
 }

@@ -154,6 +154,11 @@ impl Decision {
         all
     }
 
+    /// Whether the supervisor moves to another cgroup, and whoever it has started should, too.
+    pub(crate) fn moves_us(&self) -> bool {
+        self.groups.iter().any(|g| g.leave == Leave::Move)
+    }
+
     /// Whether a limit that was asked for is held by a cgroup.
     pub(crate) fn holds(&self, limit: Limit) -> bool {
         !self.missing.iter().any(|(l, _)| *l == limit)

@@ -152,6 +152,7 @@ fn inside(store: &Store, mut entry: Entry, job: Job) -> Result<u8> {
         audience: Audience::Caller,
         on_start: None,
         purpose: Purpose::Errand,
+        builder: None,
     })
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::cli::container::ContainerArgs;
 use crate::cli::{make, print};
 use crate::error::{Context, Error, Result, best_effort, warn};
-use crate::launch::{self, Launch, Purpose, Started};
+use crate::launch::{self, Builder, Launch, Purpose, Started};
 use crate::plan::{self, Trace, Which};
 use crate::spec::{Audience, Strict};
 use crate::store::{Container, Entry, Keep, Record, State, Store, Volumes};
@@ -110,6 +110,7 @@ pub(crate) fn run(args: RunArgs, state: Option<&Path>) -> Result<u8> {
     if !detach {
         // Decided before anything is touched.
         let planned = plan(&made.record, &store, Audience::Caller, trace)?;
+        let builder = launch::start_builder(&planned.spec, &planned.cgroup)?;
         let container = write_down(&store, &made.record, cidfile.as_deref())?;
         drop(made._images);
         return start_planned(
@@ -117,8 +118,8 @@ pub(crate) fn run(args: RunArgs, state: Option<&Path>) -> Result<u8> {
             made.record,
             container,
             State::default(),
-            Audience::Caller,
-            None,
+            (Audience::Caller, None),
+            builder,
         );
     }
     let container = write_down(&store, &made.record, cidfile.as_deref())?;
@@ -194,7 +195,7 @@ pub(crate) fn start(
     trace: Trace,
 ) -> Result<u8> {
     let planned = plan(&record, store, audience, trace)?;
-    start_planned(planned, record, container, state, audience, on_start)
+    start_planned(planned, record, container, state, (audience, on_start), None)
 }
 
 fn start_planned(
@@ -202,8 +203,8 @@ fn start_planned(
     record: Record,
     container: Container,
     state: State,
-    audience: Audience,
-    on_start: Option<Started>,
+    (audience, on_start): (Audience, Option<Started>),
+    builder: Option<Builder>,
 ) -> Result<u8> {
     let volumes: Vec<String> = match record.keep {
         Keep::Thrown => {
@@ -223,6 +224,7 @@ fn start_planned(
         audience,
         on_start,
         purpose: Purpose::Program,
+        builder,
     });
     if !volumes.is_empty() {
         let store = Store::choose(Some(&store))?;

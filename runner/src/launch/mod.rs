@@ -52,6 +52,7 @@ pub(crate) use bundle::{
 pub(crate) use detach::{Started, in_background};
 pub(crate) use exec::resource;
 pub(crate) use log::{Stream, parse as parse_log};
+pub(crate) use parent::Builder;
 
 /// Name (`argv[0]`) under which this program builds a container.
 pub(crate) const BUILDER: &str = "runner-init";
@@ -81,6 +82,23 @@ pub(crate) struct Launch<'a> {
     pub(crate) on_start: Option<Started>,
     /// What the run is for.
     pub(crate) purpose: Purpose,
+    /// Who builds it, if that was started already.
+    pub(crate) builder: Option<Builder>,
+}
+
+/// Starts the builder of a container before its state is written down: it becomes what it is meanwhile.
+/// `None`: it has to wait until we have moved to another cgroup.
+///
+/// # Preconditions
+/// The process that calls [`launch`] is the caller. It takes no signal from here on.
+pub(crate) fn start_builder(spec: &Spec, cgroup: &Decision) -> Result<Option<Builder>> {
+    if cgroup.moves_us() {
+        return Ok(None);
+    }
+    // Nothing that the caller left open may reach the container.
+    sys::process::close_range_on_exec(3).step("close descriptors")?;
+    supervise::block_signals()?;
+    Builder::start(&spec.identity).map(Some)
 }
 
 /// What a run is for.
@@ -97,8 +115,8 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
     // Nothing that the caller left open may reach the container.
     sys::process::close_range_on_exec(3).step("close descriptors")?;
     supervise::block_signals()?;
-    let Launch { spec, cgroup, container, keep, strict, mut state, audience, on_start, purpose } =
-        launch;
+    let Launch { spec, cgroup, container, keep, strict, mut state, .. } = launch;
+    let Launch { audience, on_start, purpose, builder, .. } = launch;
     let is_noted = purpose == Purpose::Program;
     let identity = spec.identity.clone();
     let mut cgroups = Cgroups::default();
@@ -125,7 +143,8 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
                 network: Network::planned(&spec),
                 container: None,
             };
-            parent::run(&spec, Watched::new(watching, &cgroups, streams, Box::new(told)))
+            let watched = Watched::new(watching, &cgroups, streams, Box::new(told));
+            parent::run(&spec, watched, builder)
         });
     cgroups.remove();
     let (outcome, end) = match outcome {
@@ -231,7 +250,7 @@ fn prepare(container: &Container, spec: &Spec) -> Result<()> {
             .at(work)
             .hint_if(nix::errno::Errno::EEXIST, "another container uses this upper directory")
     })?;
-    container.note(Elsewhere::Directory, Path::new(work))?;
+    container.note(Elsewhere::Directory, [Path::new(work)])?;
     match std::fs::create_dir(upper) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         r => r.step_at("create upper directory", upper),
@@ -240,9 +259,7 @@ fn prepare(container: &Container, spec: &Spec) -> Result<()> {
 
 /// Makes the cgroups, and notes them for a start after a kill.
 fn limit(container: &Container, decision: &Decision, strict: Strict) -> Result<Cgroups> {
-    for group in &decision.groups {
-        container.note(Elsewhere::Cgroup, &group.path)?;
-    }
+    container.note(Elsewhere::Cgroup, decision.groups.iter().map(|g| g.path.as_path()))?;
     let (mut made, refused) = Cgroups::create(decision)?;
     for (_, why) in refused {
         if strict == Strict::On {

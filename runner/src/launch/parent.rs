@@ -6,24 +6,28 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
-use nix::unistd::execveat;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, execveat};
 use sys::mount::attr;
 use sys::process::{Fork, clone_flags};
 
-use crate::error::{Context, Exit, Result, say};
+use crate::error::{Context, Error, Exit, Result, best_effort, say};
 use crate::identity;
+use crate::launch::BUILDER;
 use crate::launch::supervise::{End, Watched};
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
-use crate::launch::{BUILDER, mapped};
 use crate::spec::{Base, Identity, Spec, Upper};
 
 /// Starts the builder and watches the container to its end.
-pub(super) fn run(spec: &Spec, watched: Watched<'_>) -> Result<End> {
+pub(super) fn run(spec: &Spec, watched: Watched<'_>, early: Option<Builder>) -> Result<End> {
     let trace = Trace::new(spec.trace);
     trace.done("plan, state and cgroups");
-    let flags = clone_flags::NEWNS | if mapped(spec) { clone_flags::NEWUSER } else { 0 };
-    let (mut channel, pid) = start(flags, &spec.identity)?;
+    let (mut channel, pid) = match early {
+        Some(builder) => builder.take()?,
+        None => start(&spec.identity)?,
+    };
     let mut watched = watched.begin(pid);
     let sent = introduce(&mut channel, pid, spec, &mut watched);
     trace.done("start the builder");
@@ -34,16 +38,48 @@ pub(super) fn run(spec: &Spec, watched: Watched<'_>) -> Result<End> {
     watched.until_the_end(channel, upper, sent)
 }
 
+/// A builder that waits for its work: `execve(2)` takes longer than all that the supervisor does meanwhile.
+#[derive(Debug)]
+pub(crate) struct Builder(Option<(Channel, i32)>);
+
+impl Builder {
+    /// Starts one for a container of these users.
+    pub(super) fn start(identity: &Identity) -> Result<Builder> {
+        start(identity).map(|both| Builder(Some(both)))
+    }
+
+    fn take(mut self) -> Result<(Channel, i32)> {
+        self.0.take().ok_or_else(|| Error::new("start the builder", "it was taken already"))
+    }
+}
+
+impl Drop for Builder {
+    /// Ends one that got no work.
+    fn drop(&mut self) {
+        let Some((_channel, pid)) = self.0.take() else { return };
+        // It is our child and was not waited for: the number is still its.
+        match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            Ok(()) | Err(_) => {}
+        }
+        best_effort("wait for the builder", waitpid(Pid::from_raw(pid), None));
+    }
+}
+
 /// Starts this program again as the builder, in new namespaces; returns how to talk to it.
-fn start(flags: u64, identity: &Identity) -> Result<(Channel, i32)> {
+fn start(identity: &Identity) -> Result<(Channel, i32)> {
+    let users = match identity {
+        Identity::Mapped(_) => clone_flags::NEWUSER,
+        Identity::Host => 0,
+    };
+    let flags = clone_flags::NEWNS | users;
     let refused = |e| match identity {
         Identity::Mapped(_) => identity::refused(e),
-        Identity::Host => crate::error::Error::new("create mount namespace", e),
+        Identity::Host => Error::new("create mount namespace", e),
     };
     fork(flags, Work::Build, refused, |channel| {
         if let Identity::Mapped(maps) = identity {
             let (ToContainer::Mapped, _) = channel.expect()? else {
-                return Err(crate::error::Error::new("wait for id maps", "another message came"));
+                return Err(Error::new("wait for id maps", "another message came"));
             };
             identity::become_root(maps)?;
         }
@@ -53,7 +89,7 @@ fn start(flags: u64, identity: &Identity) -> Result<(Channel, i32)> {
 
 /// Starts this program again to enter a container, whose first process is `first`.
 pub(super) fn start_to_enter(first: i32) -> Result<(Channel, i32)> {
-    let failed = |e| crate::error::Error::new("start a process", e);
+    let failed = |e| Error::new("start a process", e);
     fork(0, Work::Enter, failed, |_| {
         // Where it is this very program, as a mount that nobody can write to, it need not be copied.
         let theirs = open_path(OsStr::new(&format!("/proc/{first}/exe")));
@@ -78,7 +114,7 @@ pub(super) enum Work {
 pub(super) fn fork(
     flags: u64,
     work: Work,
-    refused: impl Fn(nix::errno::Errno) -> crate::error::Error,
+    refused: impl Fn(nix::errno::Errno) -> Error,
     seal: impl FnOnce(&mut Channel) -> Result<OwnedFd>,
 ) -> Result<(Channel, i32)> {
     let (ours, mut theirs) = Channel::pair()?;
@@ -120,7 +156,12 @@ fn start_builder(channel: &Channel, exe: &OwnedFd, kind: &[&CStr]) -> Result<Inf
     sys::process::keep_on_exec(channel.fd()?).step("hand over the socket")?;
     let fd = CString::new(channel.fd()?.as_raw_fd().to_string()).step("start the builder")?;
     let name = CString::new(BUILDER).step("start the builder")?;
-    let env = [c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
+    let env = [
+        c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        // glibc gives each thread of a daemon memory of its own to allocate from, but one thread does
+        // nearly all of the work (mallopt(3)).
+        c"MALLOC_ARENA_MAX=1",
+    ];
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     let mut args: Vec<&CStr> = vec![&name, &fd];
     args.extend(kind);

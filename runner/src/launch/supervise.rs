@@ -18,6 +18,7 @@ use crate::launch::network::Network;
 use crate::launch::streams::Streams;
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
+use crate::rootfs::daemon::Program;
 use crate::rootfs::shim;
 use crate::spec::{self, Shim, Stdin, Strict, Upper};
 
@@ -451,7 +452,7 @@ impl<'a> Watched<'a> {
             let known = self.first.as_ref().is_some_and(|(first, _)| *first == pid)
                 || self.daemons.iter().any(|d| d.pid == pid);
             if !known {
-                end_with_workers(pid);
+                end_with_workers(&[pid]);
             }
         }
     }
@@ -485,13 +486,16 @@ impl<'a> Watched<'a> {
         if self.code == Some(BUS_ERROR) {
             self.find_killed_daemon();
         }
+        let mut others = Vec::new();
         for served in self.daemons.iter().filter(|d| d.alive) {
-            if keep && served.name == "unionfs" && ends_by_itself(served.pid) {
+            let writes_back = keep && served.name == Program::Unionfs.name();
+            if writes_back && ends_by_itself(served.pid) {
                 best_effort("wait for a daemon", waitpid(Pid::from_raw(served.pid), None));
             } else {
-                end_with_workers(served.pid);
+                others.push(served.pid);
             }
         }
+        end_with_workers(&others);
     }
 }
 
@@ -531,23 +535,34 @@ fn children(pid: i32) -> Vec<i32> {
     list.unwrap_or_default().split_whitespace().filter_map(|p| p.parse().ok()).collect()
 }
 
-/// Ends a child, and waits for it. One that has workers waits for those, so that none becomes an orphan.
-fn end_with_workers(pid: i32) {
+/// Ends children, all at once, and waits for them. One that has workers waits for those, so that none
+/// becomes an orphan.
+fn end_with_workers(pids: &[i32]) {
     let send = |pid, signal| match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(_) => {}
     };
-    let workers = children(pid);
-    if !workers.is_empty() {
+    let mut with_workers = Vec::new();
+    for &pid in pids {
+        let workers = children(pid);
+        if workers.is_empty() {
+            send(pid, Signal::SIGKILL);
+            continue;
+        }
         // Told first, so that it takes no other worker in the place of the one that is killed.
         send(pid, Signal::SIGTERM);
         workers.into_iter().for_each(|worker| send(worker, Signal::SIGKILL));
+        with_workers.push(pid);
+    }
+    for pid in with_workers {
         // It is a child that was not waited for, so the number is still its.
         if let Ok(pidfd) = sys::process::pidfd_open(pid) {
             has_ended(&pidfd, WORKERS_MS);
         }
+        send(pid, Signal::SIGKILL);
     }
-    send(pid, Signal::SIGKILL);
-    best_effort("wait for a process", waitpid(Pid::from_raw(pid), None));
+    for &pid in pids {
+        best_effort("wait for a process", waitpid(Pid::from_raw(pid), None));
+    }
 }
 
 /// Waits for a child that writes back to end, for a while.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
+use procfs_shim::files::TABLE;
 use sys::mount::attr;
 use sys::openat::{Confine, open_at, open_confined};
 
 use crate::error::{Context, Error, Result};
-use crate::rootfs::daemon::{self, Daemon, Waiting};
+use crate::rootfs::daemon::{self, Daemon, Program, Waiting};
 use crate::rootfs::path::attach;
 use crate::rootfs::union::fuse_mount;
 use crate::spec::{Shim, Spec};
@@ -19,7 +20,7 @@ use crate::spec::{Shim, Spec};
 pub(crate) const NAME: &str = "procfs-shim";
 
 /// Directory whose files are covered one by one: all else of /proc is the kernel's.
-const FILES: &str = "proc";
+const FILES: &str = "proc/";
 /// Directory that is covered as a whole, as it has an entry for each processor.
 const PROCESSORS: &str = "sys/devices/system/cpu";
 /// What may be done with a file that shows figures.
@@ -37,7 +38,7 @@ pub(crate) fn prepare(spec: &Spec, shim: Shim) -> Result<(OwnedFd, Daemon, Waiti
         args.extend(["--declared-cpus".into(), cpus.into()]);
     }
     args.push(format!("/dev/fd/{}", device.as_raw_fd()).into());
-    let (daemon, waiting) = daemon::start_waiting(NAME, args, &device, spec.supervisor)?;
+    let (daemon, waiting) = daemon::start_waiting(Program::Shim, args, &device, spec.supervisor)?;
     Ok((mount, daemon, waiting))
 }
 
@@ -48,18 +49,19 @@ pub(crate) fn begin(waiting: Waiting, init: i32) -> Result<()> {
 
 /// Binds each file that the daemon serves over the one of the same path in the container.
 pub(crate) fn bind(root: &OwnedFd, mount: &OwnedFd, state: &OsStr) -> Result<()> {
-    // A mount can be copied only where it is attached; this place goes with the host's root.
-    let at = Path::new(state).join("shim");
+    // A mount can be copied only where it is attached. Nothing below this place is looked up any more, and
+    // it goes with the host's root.
+    let at = Path::new(state).join("scratch");
     let place =
         open_at(nix::fcntl::AT_FDCWD, at.as_os_str(), libc::O_PATH, 0).step_at("open", &at)?;
     attach(mount, &place, at.as_os_str())?;
-    let mut files = Vec::new();
-    list(mount, Path::new(FILES), &mut files).map_err(|e| {
+    // Its first answer waits until the daemon is ready, or has given up.
+    sys::openat::open_at(mount, OsStr::new("proc"), libc::O_PATH, 0).map_err(|e| {
         Error::new("read the figures", e)
             .hint("procfs-shim ended before it was ready; it says why above")
     })?;
-    files.push(OsString::from(PROCESSORS));
-    files.iter().try_for_each(|file| cover(root, mount, file))
+    let files = TABLE.iter().map(|row| row.path).filter(|path| path.starts_with(FILES));
+    files.chain([PROCESSORS]).try_for_each(|file| cover(root, mount, OsStr::new(file)))
 }
 
 fn cover(root: &OwnedFd, mount: &OwnedFd, file: &OsStr) -> Result<()> {
@@ -77,19 +79,4 @@ fn cover(root: &OwnedFd, mount: &OwnedFd, file: &OsStr) -> Result<()> {
     };
     let bind = sys::mount::clone_mount(&source).step_at("bind figures", file)?;
     attach(&bind, &target, file)
-}
-
-/// Collects the paths of all files below a directory.
-fn list(mount: &OwnedFd, dir: &Path, files: &mut Vec<OsString>) -> nix::Result<()> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let open = open_confined(mount, dir.as_os_str(), flags, 0, Confine::BeneathNoSymlinks)?;
-    let mut below = Vec::new();
-    sys::getdents::for_each(&open, |e| {
-        match e.kind {
-            libc::DT_DIR => below.push(dir.join(e.name)),
-            _ => files.push(dir.join(e.name).into_os_string()),
-        }
-        Ok(())
-    })?;
-    below.iter().try_for_each(|d| list(mount, d, files))
 }

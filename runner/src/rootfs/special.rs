@@ -184,7 +184,9 @@ fn put(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<()> {
 
 fn put_at(root: &OwnedFd, path: &OsStr, mount: &OwnedFd) -> Result<()> {
     let at = find_or_make(root, path, Kind::Directory)?;
-    if !::sys::stat::stat_fd(&at).step_at("stat", path)?.is_dir() {
+    // Not statx(2) with all that it knows: what the merged root doesn't keep would be asked for.
+    let kind = nix::sys::stat::fstat(&at).step_at("stat", path)?.st_mode & nix::libc::S_IFMT;
+    if kind != nix::libc::S_IFDIR {
         return Err(Error::new("mount in the container", Errno::ENOTDIR).at(path));
     }
     attach(mount, &at, path)

@@ -13,7 +13,7 @@ use sys::mount::attr;
 use sys::openat::open_at;
 
 use crate::error::{Context, Error, Result};
-use crate::rootfs::daemon::{self, Daemon};
+use crate::rootfs::daemon::{self, Daemon, Program};
 use crate::rootfs::{Opt, init_layer, new_mount};
 use crate::spec::{Driver, Root, Scratch, Spec, Upper};
 
@@ -78,7 +78,7 @@ fn fuse(spec: &Spec, root: &Root, mut options: OsString) -> Result<(Union, Optio
     let (device, mount) = fuse_mount("unionfs", attr::NODEV)?;
     let at = format!("/dev/fd/{}", device.as_raw_fd());
     let args = vec!["-f".into(), "-o".into(), options, at.into()];
-    let daemon = daemon::start("unionfs", args, &device, spec.supervisor)?;
+    let daemon = daemon::start(Program::Unionfs, args, &device, spec.supervisor)?;
     Ok((Union::Fuse(mount), Some(daemon)))
 }
 
@@ -120,12 +120,7 @@ pub(crate) fn attach(union: Union, spec: &Spec) -> Result<OwnedFd> {
             let target = open_path(at.as_os_str())?;
             sys::mount::move_mount(&mount, &target).step_at("attach the root at", &at)?;
             // The first request waits until the daemon has shaken hands, or has given up.
-            match sys::openat::open_at(
-                &mount,
-                OsStr::new("."),
-                libc::O_RDONLY | libc::O_DIRECTORY,
-                0,
-            ) {
+            match nix::sys::stat::fstat(&mount) {
                 Ok(_) => Ok(mount),
                 Err(e) => Err(Error::new("merged root", e)
                     .hint("unionfs ended before the root was ready; it says why above")),

@@ -18,8 +18,8 @@ use crate::store::remove::remove_tree;
 /// File that lists what must go with the container though it is elsewhere: a letter, a path, a NUL.
 const ELSEWHERE: &str = "elsewhere";
 
-/// Directories of a run: where the merged root and the figures are attached, and what is thrown away.
-const DIRECTORIES: [&str; 3] = ["root", "shim", "scratch"];
+/// Directories of a run: where the merged root is attached, and what is thrown away.
+const DIRECTORIES: [&str; 2] = ["root", "scratch"];
 /// File that says that the container goes with its program.
 const THROWN: &str = "thrown";
 /// Socket of a running container's streams.
@@ -68,15 +68,21 @@ impl Container {
         Ok(())
     }
 
-    /// Notes something that must go with the container, so that a later start finds it if this
-    /// runner is killed.
-    pub(crate) fn note(&self, what: Elsewhere, path: &Path) -> Result<()> {
+    /// Notes what must go with the container, so that a later start finds it if this runner is killed.
+    pub(crate) fn note<'a>(
+        &self,
+        what: Elsewhere,
+        paths: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<()> {
         let file = self.dir.join(ELSEWHERE);
-        let mut line = vec![what.letter()];
-        line.extend_from_slice(path.as_os_str().as_bytes());
-        line.push(0);
+        let mut lines = Vec::new();
+        for path in paths {
+            lines.push(what.letter());
+            lines.extend_from_slice(path.as_os_str().as_bytes());
+            lines.push(0);
+        }
         let out = fs::File::options().create(true).append(true).open(&file);
-        out.and_then(|mut f| f.write_all(&line)).step_at("write", file)
+        out.and_then(|mut f| f.write_all(&lines)).step_at("write", file)
     }
 
     /// Writes down how the container was asked for.
