@@ -33,7 +33,7 @@ for_each_user! {
     a_start_that_is_interrupted_anywhere_leaves_nothing: |host| {
         for lines in 0..12 {
             // A step in three: from before the builder to behind the start of the program.
-            let mut child = start_and_read(host, lines * 3);
+            let (mut child, _told) = start_and_read(host, lines * 3);
             signal(&child, Signal::SIGINT);
             assert_eq!(child.wait().unwrap().code(), Some(130), "after {lines} lines");
             host.assert_clean();
@@ -42,7 +42,7 @@ for_each_user! {
 
     a_start_that_is_killed_anywhere_is_cleared_by_the_next: |host| {
         for lines in 0..12 {
-            let mut child = start_and_read(host, lines * 3);
+            let (mut child, _told) = start_and_read(host, lines * 3);
             signal(&child, Signal::SIGKILL);
             child.wait().unwrap();
             reap_orphans();
@@ -102,8 +102,9 @@ for_each_user! {
     };
 }
 
-/// Starts a container, and returns once so many steps of the start were told.
-fn start_and_read(host: &Host, steps: usize) -> Child {
+/// Starts a container, and returns once so many steps of the start were told. Where more would be told is
+/// returned too, and has to stay open: the program tells something, and would be ended by SIGPIPE.
+fn start_and_read(host: &Host, steps: usize) -> (Child, impl Sized) {
     let mut child = host
         .command()
         .args(["--trace-start", "--", "sh", "-c", "echo up >&2; exec sleep 1000"])
@@ -113,10 +114,10 @@ fn start_and_read(host: &Host, steps: usize) -> Child {
         .spawn()
         .unwrap();
     // The first step is told when signals are taken.
-    let told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let told: Vec<String> = told.take_while(|line| line != "up").take(steps + 1).collect();
-    assert!(!told.is_empty());
-    child
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let told = lines.by_ref().take(steps + 1).take_while(|line| line != "up").count();
+    assert!(told > 0);
+    (child, lines)
 }
 
 fn signal(child: &Child, signal: Signal) {

@@ -11,6 +11,7 @@ use support::privilege::{kernel_at_least, skip};
 use crate::fixture::{Host, text};
 use crate::for_each_user;
 use crate::kill::{daemon, kill_daemon};
+use crate::left::describe;
 
 /// Workers killed one after the other.
 const KILLS: usize = 20;
@@ -55,7 +56,8 @@ for_each_user! {
         let said = text(&ended(&mut child, 0));
         assert_eq!(said.matches("killed by SIGKILL").count(), KILLS, "{said}");
         // Orphans come to this process.
-        assert_eq!(orphans("procfs-shim"), Vec::<i32>::new());
+        let orphans: Vec<String> = orphans("procfs-shim").into_iter().map(describe).collect();
+        assert!(orphans.is_empty(), "{}", orphans.join("\n"));
         host.assert_clean();
     };
 
@@ -120,11 +122,14 @@ fn orphans(name: &str) -> Vec<i32> {
 fn next_worker(daemon: i32, old: &BTreeSet<i32>) -> i32 {
     loop {
         let list = std::fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children"));
-        let list = list.expect("the daemon lives");
+        let list = list.unwrap_or_else(|e| {
+            panic!("the daemon has ended after {} kills: {e}: {}", old.len(), describe(daemon))
+        });
         let pids = list.split_whitespace().filter_map(|p| p.parse().ok());
         if let Some(pid) = pids.into_iter().find(|pid| !old.contains(pid)) {
             return pid;
         }
-        std::thread::yield_now();
+        // The next one may not come for a second, and needs the processors.
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
