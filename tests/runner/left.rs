@@ -41,6 +41,17 @@ pub(crate) fn is_ending(pid: i32) -> bool {
     Stat::read(pid).is_none_or(|s| "ZX".contains(s.state) || s.flags & EXITING != 0)
 }
 
+/// Whether a process sleeps or has ended.
+pub(crate) fn is_calm(pid: i32) -> bool {
+    Stat::read(pid).is_none_or(|s| "SZX".contains(s.state))
+}
+
+/// Returns the children of a process that has one thread.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    list.unwrap_or_default().split_whitespace().filter_map(|p| p.parse().ok()).collect()
+}
+
 /// Describes a process for whoever has to find out where it comes from.
 pub(crate) fn describe(pid: i32) -> String {
     let Some(stat) = Stat::read(pid) else { return format!("{pid}: gone meanwhile") };

@@ -7,11 +7,14 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::process::run;
 
 use crate::fixture::{Host, text};
+use crate::left;
 use crate::oci_fixture::{Runtime, busybox};
 
 /// Runs a test as root, and one as a user with a user namespace.
@@ -268,6 +271,21 @@ bundles! {
         }
         runtime.host().assert_clean();
     };
+
+    create_that_is_killed_before_it_notes_the_container_leaves_none: |runtime| {
+        let bundle = runtime.bundle("crash", "sleep 1000", |_| {});
+        for _ in 0..20 {
+            let mut command = runtime.command();
+            let mut child = command.arg("create").arg("-b").arg(&bundle).arg("crash").spawn().unwrap();
+            // What it builds goes on as far as it comes alone: to where it waits for `start`.
+            stop_at_second_child(child.id() as i32);
+            wait_for_calm(child.id() as i32);
+            child.kill().expect("kill the runtime");
+            child.wait().expect("wait for the runtime");
+            runtime.ok(["delete", "--force", "crash"]);
+            runtime.host().assert_clean();
+        }
+    };
 }
 
 #[test]
@@ -323,6 +341,27 @@ fn the_runtime_says_what_it_is() {
     assert_eq!(text(&out.stdout), said);
     let out = run(Command::new(runtime.program()).arg("--nonsense"));
     assert_eq!(out.status.code(), Some(1));
+}
+
+/// Stops a process as soon as it has two children, of which the second is a container's first process;
+/// nothing happens to one that ends before.
+fn stop_at_second_child(pid: i32) {
+    while !left::is_ending(pid) {
+        if left::children(pid).len() >= 2 {
+            // It is our child and was not waited for: the number is still its.
+            return kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("stop the runtime");
+        }
+    }
+}
+
+/// Waits until the children of a process have slept, or ended, for a while.
+fn wait_for_calm(pid: i32) {
+    let mut calm = 0;
+    while calm < 10 && !left::is_ending(pid) {
+        let sleeps = left::children(pid).into_iter().all(left::is_calm);
+        calm = if sleeps { calm + 1 } else { 0 };
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 /// Takes the terminal that the runtime sends.

@@ -13,9 +13,9 @@ use sys::process::{Fork, clone_flags};
 
 use crate::error::{Context, Error, Exit, Result, say};
 use crate::launch::child::{self, BaseRoot, Born, Parts};
-use crate::launch::enter;
 use crate::launch::sync::{Channel, ToSupervisor};
 use crate::launch::trace::Trace;
+use crate::launch::{enter, parent};
 use crate::rootfs::daemon::Daemon;
 use crate::rootfs::{bundle, dev, shim, union, volume};
 use crate::spec::{Base, Clocks, Root, Spec, Version};
@@ -28,7 +28,8 @@ pub(super) fn main(args: &[OsString]) -> ExitCode {
         return ExitCode::from(Exit::Ours as u8);
     };
     let work = if args.len() > 2 { enter::main } else { build };
-    let failed = match work(&mut channel) {
+    // A change of user may have taken away what was set before this program was started again.
+    let failed = match parent::tie(&channel).and_then(|()| work(&mut channel)) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(e) => e,
     };
@@ -43,18 +44,27 @@ fn build(channel: &mut Channel) -> Result<()> {
     let (spec, carried): (Spec, _) = channel.expect()?;
     match &spec.root {
         Base::Layers(root) => build_layers(channel, &spec, root, carried),
-        Base::Directory { .. } => build_bundle(channel, &spec, carried),
+        Base::Directory { held, .. } => {
+            let held = held.map(sys::process::inherited_fd).transpose();
+            build_bundle(channel, &spec, carried, held.step("take over what is held")?)
+        }
     }
 }
 
-/// Builds a container whose root is a bundle's directory.
-fn build_bundle(channel: &mut Channel, spec: &Spec, carried: Vec<OwnedFd>) -> Result<()> {
+/// Builds a container whose root is a bundle's directory. `held` is open until this process ends.
+fn build_bundle(
+    channel: &mut Channel,
+    spec: &Spec,
+    carried: Vec<OwnedFd>,
+    held: Option<OwnedFd>,
+) -> Result<()> {
     let root = BaseRoot::Directory(bundle::root(spec)?);
     let mounts = spec.mounts.iter().map(bundle::open).collect::<Result<Vec<_>>>()?;
     set_clocks(&spec.clocks)?;
     match sys::process::clone(spec.namespaces | clone_flags::PARENT).step("create namespaces")? {
         Fork::Child => {
-            let parts = Parts { mounts, gate: carried.into_iter().next(), ..Parts::of(root) };
+            let gate = carried.into_iter().next();
+            let parts = Parts { mounts, gate, held, ..Parts::of(root) };
             child::main(channel, spec, parts)
         }
         Fork::Parent(pid) => channel.send(&ToSupervisor::First { pid }),

@@ -30,6 +30,9 @@ pub(crate) struct Creation<'a> {
     pub(crate) before: Beforehand,
     /// Where its first process waits to be told to begin.
     pub(crate) socket: UnixListener,
+    /// What each process that builds it keeps open, the first one until it is noted: whoever finds a
+    /// container that was not built to the end can wait for them.
+    pub(crate) held: OwnedFd,
     /// Who gets its terminal.
     pub(crate) console: Console,
     /// Told the number of the first process.
@@ -104,9 +107,9 @@ struct Progress {
 pub(crate) fn create(mut creation: Creation<'_>) -> Result<(i32, Console)> {
     sys::process::close_range_on_exec(3 + creation.kept).step("close descriptors")?;
     let failed = |e| Error::new("start a process", e);
-    let Creation { spec, before, .. } = &creation;
+    let Creation { spec, before, held, .. } = &creation;
     let (mut channel, builder) =
-        parent::fork(0, Work::Build, failed, |channel| join::join(channel, spec, before))?;
+        parent::fork(0, Work::Build, failed, |channel| join::join(channel, spec, before, held))?;
     let mut progress = Progress::default();
     let built = build(&mut creation, &mut channel, builder, &mut progress);
     match (built, progress.first) {
@@ -137,7 +140,8 @@ fn build(
                 channel.send(&ToContainer::Mapped)?;
             }
             ToSupervisor::Opened { root, mounts } => {
-                join::opened(&mut creation.spec, root, &mounts);
+                let held = creation.held.as_raw_fd();
+                join::opened(&mut creation.spec, root, held, &mounts);
                 channel.send_fd(&creation.spec, creation.socket.as_fd())?;
             }
             ToSupervisor::First { pid } => {
@@ -157,7 +161,9 @@ fn build(
             channel.send(&ToContainer::Hooked)?;
         }
         if progress.ready {
-            return Ok(());
+            // From here on it doesn't end with us.
+            let gone = |_| Error::new("create the container", "its first process has just ended");
+            return channel.send(&ToContainer::Noted).map_err(gone);
         }
     }
 }

@@ -7,7 +7,6 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Pid, sethostname, setsid};
 use sys::mount::attr;
@@ -19,7 +18,7 @@ use crate::launch::apparmor::OnExec;
 use crate::launch::exec::{self, Streams};
 use crate::launch::sync::{Channel, ToContainer, ToSupervisor};
 use crate::launch::trace::Trace;
-use crate::launch::{gate, init};
+use crate::launch::{gate, init, parent};
 use crate::rootfs::pivot::{Pivoted, pivot};
 use crate::rootfs::special::TtyGroup;
 use crate::rootfs::union::Union;
@@ -45,6 +44,8 @@ pub(super) struct Parts {
     pub(super) mounts: Vec<Option<OwnedFd>>,
     /// Where somebody says that the program shall begin.
     pub(super) gate: Option<OwnedFd>,
+    /// What is open until the first process is written down.
+    pub(super) held: Option<OwnedFd>,
 }
 
 /// The root before it is attached.
@@ -68,6 +69,7 @@ impl Parts {
             born: Born::InCgroup,
             mounts: Vec::new(),
             gate: None,
+            held: None,
         }
     }
 }
@@ -110,14 +112,10 @@ pub(super) fn main(channel: &mut Channel, spec: &Spec, parts: Parts) -> ! {
 }
 
 fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
-    prctl::set_pdeathsig(Signal::SIGKILL).step("tie the container to the runner")?;
+    parent::tie(channel)?;
     // The container must not get at our memory or our program through /proc.
     prctl::set_dumpable(false).step("hide the runner's memory")?;
     prctl::set_name(c"runner-init").step("name the first process")?;
-    // The supervisor may have ended before we were tied to it.
-    if channel.is_closed()? {
-        return Err(Error::new("build the container", "the runner has ended"));
-    }
     setsid().step("make a session")?;
     for cgroup in spec.cgroups.iter().filter(|_| spec.begin == Begin::Now) {
         if !(cgroup.version == Version::V2 && parts.born == Born::InCgroup) {
@@ -155,7 +153,9 @@ fn run(channel: &mut Channel, spec: &Spec, parts: Parts) -> Result<i32> {
             exec::run(channel, process, identity, streams, &mut exec::at_once)?
         }
         (Some(socket), _) => {
-            let mut wait = |channel: &mut Channel| gate::wait(channel, &socket, &spec.hooks);
+            let mut held = parts.held;
+            let mut wait =
+                |channel: &mut Channel| gate::wait(channel, &socket, held.take(), &spec.hooks);
             exec::run(channel, process, identity, streams, &mut wait)?
         }
     };

@@ -56,7 +56,13 @@ pub(crate) struct Beforehand {
 }
 
 /// Enters what is to be entered, and opens what the container's users may not reach.
-pub(super) fn join(channel: &mut Channel, spec: &Spec, before: &Beforehand) -> Result<OwnedFd> {
+/// The builder that this process becomes holds what this one does.
+pub(super) fn join(
+    channel: &mut Channel,
+    spec: &Spec,
+    before: &Beforehand,
+    held: &OwnedFd,
+) -> Result<OwnedFd> {
     join_groups(&spec.cgroups, before.oom_score)?;
     raise_limits(&spec.process.ulimits)?;
     let is = |kind: u64| move |e: &&Existing| e.kind == kind;
@@ -106,6 +112,7 @@ pub(super) fn join(channel: &mut Channel, spec: &Spec, before: &Beforehand) -> R
         std::mem::forget(fd);
         Ok(number)
     };
+    sys::process::keep_on_exec(held).step("hand over what is held")?;
     let root = number(root)?;
     let mounts = mounts.into_iter().map(|fd| fd.map(number).transpose());
     let mounts = mounts.collect::<Result<Vec<_>>>()?;
@@ -201,10 +208,11 @@ pub(crate) fn namespaces_of(pid: i32) -> Result<u64> {
     Ok(all)
 }
 
-/// Returns the sources of mounts with the numbers under which they were opened.
-pub(super) fn opened(spec: &mut Spec, root: i32, mounts: &[Option<i32>]) {
-    if let Base::Directory { opened, .. } = &mut spec.root {
+/// Notes the numbers of what the builder finds open: the root, what it holds, and the sources of mounts.
+pub(super) fn opened(spec: &mut Spec, root: i32, held: i32, mounts: &[Option<i32>]) {
+    if let Base::Directory { opened, held: theirs, .. } = &mut spec.root {
         *opened = Some(root);
+        *theirs = Some(held);
     }
     for (mount, number) in spec.mounts.iter_mut().zip(mounts) {
         set_number(mount, *number);

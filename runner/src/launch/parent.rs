@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, execveat};
@@ -122,7 +123,9 @@ pub(super) fn fork(
         Fork::Child => {
             drop(ours);
             let kind = if work == Work::Enter { &[c"enter"][..] } else { &[] };
-            let failed = seal(&mut theirs).and_then(|exe| start_builder(&theirs, &exe, kind));
+            let failed = tie(&theirs)
+                .and_then(|()| seal(&mut theirs))
+                .and_then(|exe| start_builder(&theirs, &exe, kind));
             let error = match failed {
                 Ok(never) => match never {},
                 Err(e) => e,
@@ -133,6 +136,19 @@ pub(super) fn fork(
             std::process::exit(Exit::Ours as i32)
         }
         Fork::Parent(pid) => Ok((ours, pid)),
+    }
+}
+
+/// Ties this process to the runner at the other end, which is its parent: it is killed with it.
+///
+/// # Errors
+/// The runner has ended already.
+pub(super) fn tie(channel: &Channel) -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).step("tie the container to the runner")?;
+    // It may have ended before the line above; its files are closed before its children are told.
+    match channel.is_closed()? {
+        true => Err(crate::error::Error::new("build the container", "the runner has ended")),
+        false => Ok(()),
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum ToContainer {
     Network,
     /// The hooks outside have run.
     Hooked,
+    /// The first process was written down: whoever ends the container finds it.
+    Noted,
     /// The program shall begin.
     Begin,
 }

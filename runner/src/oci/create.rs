@@ -191,7 +191,7 @@ fn build(
     #[allow(deprecated, reason = "tools still use it")]
     let prestart = bundle::hooks(all.prestart())?;
     let create_runtime = bundle::hooks(all.create_runtime())?;
-    let socket = locked.listen()?;
+    let (socket, held) = (locked.listen()?, locked.hold()?);
     let told = record.told.clone();
     let dir = bundle.dir.as_os_str();
     let mut on_first = |pid: i32| {
@@ -208,6 +208,7 @@ fn build(
         spec,
         before,
         socket,
+        held,
         console,
         on_first: &mut on_first,
         on_hooks: &mut on_hooks,

@@ -33,7 +33,11 @@ pub(super) fn delete(args: &DeleteArgs, root: &Path, log: &Log) -> Result<u8> {
         }
         _ => {}
     }
-    end(&record)?;
+    end_first(&record)?;
+    if !record.is_built {
+        locked.wait_for_builders(PATIENCE_MS)?;
+    }
+    end_others(&record)?;
     remove(locked, &record, log).map(|()| 0)
 }
 
@@ -47,8 +51,13 @@ fn remove_rest(root: &Path, id: &str) -> Result<bool> {
     locked.remove().map(|()| true)
 }
 
-/// Kills all processes of a container, and waits until its first is gone.
+/// Kills all processes of a container that was built, and waits until they are gone.
 pub(super) fn end(record: &Record) -> Result<()> {
+    end_first(record)?;
+    end_others(record)
+}
+
+fn end_first(record: &Record) -> Result<()> {
     if let Some(first) = open_first(record) {
         match sys::process::pidfd_send_signal(&first, Signal::SIGKILL as i32) {
             Ok(()) | Err(_) => {}
@@ -59,6 +68,10 @@ pub(super) fn end(record: &Record) -> Result<()> {
         }
         wait(&first)?;
     }
+    Ok(())
+}
+
+fn end_others(record: &Record) -> Result<()> {
     // With a pid namespace of its own all have ended; a process that `exec` just put here hasn't.
     for _ in 0..200 {
         if place::processes(&record.cgroups).is_empty() {

@@ -1,12 +1,16 @@
 //! What is kept of a container between commands: `ROOT/ID/state.json`, and the socket at which it waits.
 
 use std::fs;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,6 +18,9 @@ use crate::cgroup::freezer;
 use crate::error::{Context, Error, Result};
 use crate::spec::{Cgroup, Hook};
 use crate::store::{Durable, ProcessId, in_user_namespace, read_json, write_json};
+
+/// Name of the pipe that whoever builds a container keeps open.
+const HELD: &str = "building";
 
 /// What is written of a container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -172,6 +179,43 @@ impl Locked {
     /// Makes the socket at which the container waits.
     pub(super) fn listen(&self) -> Result<UnixListener> {
         UnixListener::bind(self.socket()?).step("create the socket to start at")
+    }
+
+    /// Returns what the processes keep open that build the container: `wait_for_builders` waits for them.
+    pub(super) fn hold(&self) -> Result<OwnedFd> {
+        let path = self.dir.join(HELD);
+        let held = mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(std::io::Error::from)
+            // For reading, too: else it could not be opened before somebody reads.
+            .and_then(|()| fs::File::options().read(true).write(true).open(&path));
+        held.map(OwnedFd::from).step_at("create", &path)
+    }
+
+    /// Waits until none of the processes is left that build the container, of which the record of a
+    /// `create` that was killed may not tell. They end by themselves then; the kernel closes their files
+    /// when they have come so far that they do nothing more.
+    ///
+    /// # Errors
+    /// One is left after so many milliseconds.
+    pub(super) fn wait_for_builders(&self, patience: u16) -> Result<()> {
+        let path = self.dir.join(HELD);
+        let flags = OFlag::O_NONBLOCK.bits();
+        let mut pipe = match fs::File::options().read(true).custom_flags(flags).open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            r => r.step_at("open", &path)?,
+        };
+        // Nobody has ever written to it: it ends where nobody can, as fifo(7) says.
+        match pipe.read(&mut [0]) {
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            r => return r.step_at("read", &path).map(drop),
+        }
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(patience)).step("wait for the container")? {
+            0 => Err(Error::new("wait for the container", "a process that builds it did not end")
+                .at(&path)
+                .hint("whoever has this file open (see fuser(1)) keeps it: end it, and try again")),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the path of the socket, short enough for one.

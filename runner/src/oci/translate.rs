@@ -60,7 +60,7 @@ pub(super) fn translate(
         clocks: clocks(linux, new),
         begin: Begin::WhenTold,
         ports: Vec::new(),
-        root: Base::Directory { path: bundle.rootfs()?.into_os_string(), opened: None },
+        root: Base::Directory { path: bundle.rootfs()?.into_os_string(), opened: None, held: None },
         shim: None,
         volumes: Vec::new(),
         devices: Vec::new(),

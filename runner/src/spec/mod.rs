@@ -231,6 +231,8 @@ pub(crate) enum Base {
         path: OsString,
         /// The descriptor under which it was opened before the container's users were entered.
         opened: Option<i32>,
+        /// The descriptor that is open until the container can be found by whoever ends it.
+        held: Option<i32>,
     },
 }
 
