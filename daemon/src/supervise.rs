@@ -27,8 +27,10 @@ use crate::ready::Ready;
 use crate::reattach::{Connection, Resume};
 use crate::signals::{Event, Watch};
 
-/// How many workers in a row may be killed before they serve.
+/// How many workers in a row may be killed before they serve: so many at least, and for so long.
 const MOST_STILLBORN: u32 = 5;
+/// See [`MOST_STILLBORN`]. A busy machine, or somebody who kills by name, may get that many in a moment.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
 
 /// A worker that served for less has hardly done anything.
 const SHORT_LIFE: Duration = Duration::from_millis(100);
@@ -67,6 +69,8 @@ enum Next {
 #[derive(Debug, Default)]
 struct History {
     stillborn: u32,
+    /// Since when none has served.
+    barren_since: Option<Instant>,
     short_lives: u32,
 }
 
@@ -112,8 +116,15 @@ pub fn supervise(
             unmount(connection);
             return Ok(if let End::Exited(code) = end { code } else { 0 });
         }
-        match history.judge(end, current.live.map(|since| since.elapsed())) {
+        match history.judge(end, current.live.map(|since| since.elapsed()), Instant::now()) {
             Next::End(code) => {
+                if let End::Killed(by) = end {
+                    log::error!(
+                        "the last {} workers were killed before they served, this one by {}: gives up",
+                        history.stillborn,
+                        by.as_str()
+                    );
+                }
                 if code != 0 {
                     unmount(connection);
                 }
@@ -131,15 +142,19 @@ pub fn supervise(
 
 impl History {
     /// Decides after a worker's end; `served` is how long it served, if it came to that.
-    fn judge(&mut self, end: End, served: Option<Duration>) -> Next {
+    fn judge(&mut self, end: End, served: Option<Duration>, now: Instant) -> Next {
         match (end, served) {
             (End::Exited(code), None) => return Next::End(code),
             (End::Exited(0), Some(_)) => return Next::End(0),
-            (_, None) => self.stillborn += 1,
-            (_, Some(_)) => self.stillborn = 0,
-        }
-        if self.stillborn >= MOST_STILLBORN {
-            return Next::End(1);
+            (_, None) => {
+                self.stillborn += 1;
+                let since = *self.barren_since.get_or_insert(now);
+                let long = now.saturating_duration_since(since) >= GIVE_UP_AFTER;
+                if long && self.stillborn >= MOST_STILLBORN {
+                    return Next::End(1);
+                }
+            }
+            (_, Some(_)) => (self.stillborn, self.barren_since) = (0, None),
         }
         if served.is_some_and(|s| s >= SHORT_LIFE) {
             self.short_lives = 0;
@@ -300,33 +315,42 @@ mod tests {
     #[test]
     fn a_worker_that_served_is_replaced_unless_its_work_is_done() {
         let mut history = History::default();
-        let long = Some(Duration::from_secs(1));
+        let (long, now) = (Some(Duration::from_secs(1)), Instant::now());
         for _ in 0..100 {
-            assert_eq!(history.judge(KILLED, long), Next::Replace(Duration::ZERO));
-            assert_eq!(history.judge(End::Exited(101), long), Next::Replace(Duration::ZERO));
+            assert_eq!(history.judge(KILLED, long, now), Next::Replace(Duration::ZERO));
+            assert_eq!(history.judge(End::Exited(101), long, now), Next::Replace(Duration::ZERO));
         }
-        assert_eq!(history.judge(End::Exited(0), long), Next::End(0));
+        assert_eq!(history.judge(End::Exited(0), long, now), Next::End(0));
     }
 
     #[test]
     fn a_worker_that_cannot_start_has_said_why() {
-        assert_eq!(History::default().judge(End::Exited(2), None), Next::End(2));
+        assert_eq!(History::default().judge(End::Exited(2), None, Instant::now()), Next::End(2));
     }
 
     #[test]
     fn short_lives_are_spaced_and_stillborn_workers_end_it() {
         let mut history = History::default();
-        let short = Some(Duration::ZERO);
+        let (short, now) = (Some(Duration::ZERO), Instant::now());
         let mut last = Duration::ZERO;
         for _ in 0..100 {
-            let Next::Replace(pause) = history.judge(KILLED, short) else { panic!() };
+            let Next::Replace(pause) = history.judge(KILLED, short, now) else { panic!() };
             assert!(pause >= last);
             last = pause;
         }
         assert_eq!(last, LONGEST_PAUSE);
+        let late = now + GIVE_UP_AFTER;
         for _ in 1..MOST_STILLBORN {
-            assert!(matches!(history.judge(KILLED, None), Next::Replace(_)));
+            assert!(matches!(history.judge(KILLED, None, now), Next::Replace(_)));
         }
-        assert_eq!(history.judge(KILLED, None), Next::End(1));
+        // As many in a moment as there may be; one that serves begins anew.
+        assert!(matches!(history.judge(KILLED, None, now), Next::Replace(_)));
+        assert!(matches!(history.judge(KILLED, short, late), Next::Replace(_)));
+        assert!(matches!(history.judge(KILLED, None, late), Next::Replace(_)));
+        for _ in 2..MOST_STILLBORN {
+            let much_later = late + 2 * GIVE_UP_AFTER;
+            assert!(matches!(history.judge(KILLED, None, much_later), Next::Replace(_)));
+        }
+        assert_eq!(history.judge(KILLED, None, late + 2 * GIVE_UP_AFTER), Next::End(1));
     }
 }
