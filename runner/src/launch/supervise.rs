@@ -196,7 +196,9 @@ impl<'a> Watched<'a> {
             ));
         }
         self.trace.done("the daemons have ended");
-        let outcome = match (self.failure, self.code) {
+        // What fails after a signal that ends the start follows from it.
+        let failure = self.failure.filter(|_| !self.is_cancelled);
+        let outcome = match (failure, self.code) {
             (Some(e), _) => Err(e),
             (None, Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
             (None, None) => Err(Error::new("build the container", "the builder ended early")),
