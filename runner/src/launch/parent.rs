@@ -174,9 +174,11 @@ fn start_builder(channel: &Channel, exe: &OwnedFd, kind: &[&CStr]) -> Result<Inf
     let name = CString::new(BUILDER).step("start the builder")?;
     let env = [
         c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        // glibc gives each thread of a daemon memory of its own to allocate from, but one thread does
-        // nearly all of the work (mallopt(3)).
+        // For the daemons (mallopt(3)): one thread of each does nearly all of the work, so it needs no
+        // arenas; and what is larger than a request's data is a buffer, of which only the pages that were
+        // used should be there.
         c"MALLOC_ARENA_MAX=1",
+        c"MALLOC_MMAP_THRESHOLD_=1048577",
     ];
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     let mut args: Vec<&CStr> = vec![&name, &fd];
