@@ -69,15 +69,12 @@ impl Lanes {
 
 /// Takes messages of one processor until the connection is gone, with the calling thread. Says when it is
 /// ready, or why it can't be.
-///
-/// # Errors
-/// The kernel doesn't take the place back after an answer.
 pub(crate) fn serve<F: FileSystem>(
     session: &Session<F>,
     cpu: u16,
     room: usize,
     ready: Sender<io::Result<()>>,
-) -> io::Result<()> {
+) {
     bind(cpu);
     let made = Lane::new(Arc::clone(session.device()), cpu, room);
     let (lane, said) = match made {
@@ -86,43 +83,29 @@ pub(crate) fn serve<F: FileSystem>(
     };
     let is_heard = ready.send(said).is_ok();
     drop(ready);
-    match lane {
-        Some(mut lane) if is_heard => take_all(session, &mut lane),
-        // This lane or another has failed, and with it the session.
-        _ => Ok(()),
+    // Else this lane or another has failed, and with it the session.
+    if let (Some(mut lane), true) = (lane, is_heard) {
+        take_all(session, &mut lane);
     }
 }
 
-fn take_all<F: FileSystem>(session: &Session<F>, lane: &mut Lane) -> io::Result<()> {
+/// Takes messages until no more can come.
+fn take_all<F: FileSystem>(session: &Session<F>, lane: &mut Lane) {
     let mut names = Buffer::new(NAMES);
-    let mut came = lane.register();
-    if let Err(e) = came
-        && !is_end(e)
+    // Without this place others are served by the rest, and a queue that has none is left to the device. A
+    // connection that ends gives several errors.
+    while let Ok(()) =
+        lane.register().inspect_err(|e| log::info!("io_uring: register: {}", e.desc()))
     {
-        // Without this place; and without a queue that has none the kernel stays at the device. A
-        // connection that ends meanwhile gives other errors, too.
-        log::info!("register with io_uring: {}", e.desc());
-        return Ok(());
-    }
-    loop {
-        match came {
-            Ok(()) => {
-                let len = answer(session, lane.held(), &mut names);
-                came = lane.answer(len);
-            }
-            Err(e) if is_end(e) => return Ok(()),
-            Err(e) => {
-                log::error!("answer through io_uring: {}", e.desc());
-                lane.register()?;
-                came = Ok(());
+        loop {
+            let len = answer(session, lane.held(), &mut names);
+            // `ENOENT`: the message has ended without us, as with a mount that goes. The place is lost.
+            if let Err(e) = lane.answer(len) {
+                log::info!("io_uring: answer: {}", e.desc());
+                break;
             }
         }
     }
-}
-
-/// Whether the connection has ended.
-fn is_end(e: Errno) -> bool {
-    matches!(e, Errno::ENOTCONN | Errno::ENODEV | Errno::ECONNABORTED | Errno::ECANCELED)
 }
 
 /// Binds the calling thread to a processor, if it is there and allowed.

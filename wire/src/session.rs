@@ -170,7 +170,10 @@ impl<F: FileSystem> Session<F> {
             let (ready, are_ready) = mpsc::channel();
             for cpu in lanes.places() {
                 let (session, room, ready) = (Arc::clone(&session), lanes.room(), ready.clone());
-                let serve = move || lanes::serve(&session, cpu, room, ready);
+                let serve = move || {
+                    lanes::serve(&session, cpu, room, ready);
+                    Ok(())
+                };
                 others.push(thread(format!("lane-{cpu}"), serve)?);
             }
             drop(ready);
