@@ -147,7 +147,7 @@ pub(super) fn tie(channel: &Channel) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).step("tie the container to the runner")?;
     // It may have ended before the line above; its files are closed before its children are told.
     match channel.is_closed()? {
-        true => Err(crate::error::Error::new("build the container", "the runner has ended")),
+        true => Err(Error::new("build the container", "the runner has ended")),
         false => Ok(()),
     }
 }
