@@ -95,10 +95,14 @@ pub(crate) fn start_builder(spec: &Spec, cgroup: &Decision) -> Result<Option<Bui
     if cgroup.moves_us() {
         return Ok(None);
     }
-    // Nothing that the caller left open may reach the container.
-    sys::process::close_range_on_exec(3).step("close descriptors")?;
-    supervise::block_signals()?;
+    become_supervisor()?;
     Builder::start(&spec.identity).map(Some)
+}
+
+/// Takes no signal from here on, and keeps what the caller left open from the container.
+fn become_supervisor() -> Result<()> {
+    sys::process::close_range_on_exec(3).step("close descriptors")?;
+    supervise::block_signals()
 }
 
 /// What a run is for.
@@ -112,9 +116,7 @@ pub(crate) enum Purpose {
 
 /// Runs a container to its end and returns the exit code of its program.
 pub(crate) fn launch(launch: Launch<'_>) -> Result<u8> {
-    // Nothing that the caller left open may reach the container.
-    sys::process::close_range_on_exec(3).step("close descriptors")?;
-    supervise::block_signals()?;
+    become_supervisor()?;
     let Launch { spec, cgroup, container, keep, strict, mut state, .. } = launch;
     let Launch { audience, on_start, purpose, builder, .. } = launch;
     let is_noted = purpose == Purpose::Program;
@@ -230,8 +232,7 @@ pub(crate) fn exec(
     audience: Audience,
     on_start: Option<Started>,
 ) -> Result<u8> {
-    sys::process::close_range_on_exec(3).step("close descriptors")?;
-    supervise::block_signals()?;
+    become_supervisor()?;
     enter::run(entering, audience, on_start)
 }
 
