@@ -5,6 +5,7 @@
 //! [`manager`] keeps the connection of a supervisor that is killed.
 #![forbid(unsafe_code)]
 
+pub mod idle;
 pub mod logger;
 pub mod manager;
 pub mod mount;

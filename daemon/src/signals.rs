@@ -2,6 +2,9 @@
 //! daemon, SIGUSR1 asks for statistics.
 
 use nix::sys::signal::{SigSet, Signal};
+use sys::process::wait_for_signal;
+
+use crate::idle::Idle;
 
 /// The signals of a daemon, blocked in the calling thread and in each that it starts.
 #[derive(Debug)]
@@ -92,9 +95,15 @@ impl Watch {
     /// Waits for the next signal.
     ///
     /// # Errors
-    /// What `sigwait(3)` answers.
-    pub fn wait(&self) -> nix::Result<Event> {
-        Ok(match self.all.wait()? {
+    /// What `sigtimedwait(2)` answers.
+    pub fn wait(&self, idle: &mut Idle) -> nix::Result<Event> {
+        let signal = loop {
+            match wait_for_signal(&self.all, idle.patience())? {
+                Some(signal) => break signal,
+                None => idle.begin(),
+            }
+        };
+        Ok(match signal {
             Signal::SIGCHLD => Event::WorkerEnded,
             Signal::SIGUSR1 => Event::Statistics,
             Signal::SIGUSR2 => Event::Upgrade,

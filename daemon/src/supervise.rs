@@ -21,6 +21,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
 use sys::process::Fork;
 
+use crate::idle::Idle;
 use crate::manager;
 use crate::mount::Place;
 use crate::ready::Ready;
@@ -240,11 +241,12 @@ fn attend(
     upgrade: &Upgrade,
 ) -> io::Result<(End, bool)> {
     let mut is_wanted = false;
+    let mut idle = Idle::default();
     loop {
         if let Some(end) = ended(worker.pid, WaitPidFlag::WNOHANG)? {
             return Ok((end, is_wanted));
         }
-        match watch.wait()? {
+        match watch.wait(&mut idle)? {
             Event::WorkerEnded => {}
             Event::End => {
                 is_wanted = true;

@@ -16,6 +16,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 
+use crate::idle::Idle;
+
 /// How often the watch looks while there are messages. What blocks a thread unforeseen delays others
 /// for twice this time at most.
 const TICK: Duration = Duration::from_millis(2);
@@ -300,7 +302,15 @@ impl Watch<'_> {
 
     /// Sleeps until a message comes; returns whether the connection is there.
     fn asleep(&self) -> bool {
-        self.ask(PollTimeout::NONE) != Device::Gone
+        let mut idle = Idle::default();
+        loop {
+            let patience = idle.patience().and_then(|p| PollTimeout::try_from(p).ok());
+            match self.ask(patience.unwrap_or(PollTimeout::NONE)) {
+                Device::Gone => return false,
+                Device::Waiting => return true,
+                Device::Nothing => idle.begin(),
+            }
+        }
     }
 
     fn ask(&self, timeout: PollTimeout) -> Device {

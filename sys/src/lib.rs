@@ -14,6 +14,7 @@
 //! | [`name`] | `renameat2`, `linkat`, `mknodat`, `fchmodat`, `utimensat` |
 //! | [`handle`] | `name_to_handle_at` |
 //! | [`map`] | shared mappings of files, for reading |
+//! | [`memory`] | memory that an idle process gives back |
 //! | [`mount`] | mounting, the new mount API, `pivot_root` |
 //! | [`process`] | `fork`, `clone3`, pidfds, inherited descriptors |
 //! | [`bpf`] | programs that say which devices a cgroup may use |
@@ -39,6 +40,7 @@ pub mod getdents;
 pub mod handle;
 pub mod keyring;
 pub mod map;
+pub mod memory;
 pub mod mount;
 pub mod name;
 pub mod net;

@@ -228,6 +228,26 @@ pub fn ignore_signal(signal: nix::sys::signal::Signal) -> Result<()> {
     unsafe { sigaction(signal, &ignore) }.map(drop)
 }
 
+/// Takes a signal that is blocked (`sigtimedwait(2)`), for which it waits so long, or `None`: until one
+/// comes. Returns `None` where none came, or one that isn't in `set` was handled.
+///
+/// # Errors
+/// `EINVAL`: it is a signal without a name, as those for real time are.
+pub fn wait_for_signal(
+    set: &nix::sys::signal::SigSet,
+    patience: Option<std::time::Duration>,
+) -> Result<Option<nix::sys::signal::Signal>> {
+    let most = patience.map(nix::sys::time::TimeSpec::from_duration);
+    let most = most.as_ref().map_or(std::ptr::null(), |t| std::ptr::from_ref(t.as_ref()));
+    // SAFETY: both pointers lead to values that live during the call; a null one asks for no details.
+    let r = unsafe { libc::sigtimedwait(set.as_ref(), std::ptr::null_mut(), most) };
+    match Errno::result(r) {
+        Ok(number) => nix::sys::signal::Signal::try_from(number).map(Some),
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Forgets the signals that wait to be unblocked.
 pub fn discard_pending_signals() -> Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};

@@ -1,7 +1,34 @@
 //! What is done to containers while they run: pause, limits, and the end by too much memory.
 
+use std::collections::BTreeSet;
+
 use crate::fixture::{Host, Who};
 use crate::for_each_user;
+
+/// How much of files an idle process of ours maps at most, also in a build that isn't optimized, of which
+/// each maps more while it works, and a command four times as much.
+const MOST_MAPPED_KIB: u64 = 3072;
+
+/// Adds a process and all below it.
+fn below(pid: i32, found: &mut BTreeSet<i32>) {
+    found.insert(pid);
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    for child in list.unwrap_or_default().split_whitespace() {
+        below(child.parse().unwrap(), found);
+    }
+}
+
+fn command(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// Returns how much of files a process has mapped that is as the files have it.
+fn mapped_kib(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let field = |name| text.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+    let number = |text: &str| text.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+    number(field("Rss:")) - number(field("Anonymous:"))
+}
 
 /// Whether this user's containers have cgroups: on the machines of these tests, root's have.
 fn has_cgroups(host: &Host) -> bool {
@@ -29,6 +56,24 @@ for_each_user! {
         host.does("pause", ["clock"]);
         host.does("stop", ["-t", "5", "clock"]);
         host.does("rm", ["clock"]);
+    };
+
+    what_is_idle_gives_memory_back: |host| {
+        host.up("idle", &[], "exec sleep 1000");
+        for _ in 0..2 {
+            let mut ours = BTreeSet::new();
+            for pid in host.new_children() {
+                below(pid, &mut ours);
+            }
+            ours.retain(|pid| command(*pid) != "sleep");
+            assert_eq!(ours.len(), 5, "{ours:?}");
+            host.until(|| ours.iter().all(|pid| mapped_kib(*pid) < MOST_MAPPED_KIB));
+            // What was given back comes again.
+            let script = "ls -R /etc; echo more > /file; cat /file";
+            let said = host.does("exec", ["idle", "sh", "-c", script]);
+            assert!(said.ends_with("more\n"), "{said}");
+        }
+        host.does("rm", ["-f", "idle"]);
     };
 
     limits_are_changed_while_it_runs: |host| {

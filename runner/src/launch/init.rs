@@ -1,13 +1,14 @@
 //! Pid 1 of the container: starts the program, reaps what is left to it, forwards signals, and ends
 //! with the program's status.
 
+use daemon::idle;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use sys::process::Fork;
+use sys::process::{Fork, wait_for_signal};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, best_effort};
 use crate::launch::child::signal_code;
 use crate::launch::exec::{self, Streams};
 use crate::launch::rights;
@@ -50,17 +51,23 @@ fn become_program(channel: &mut Channel, spec: &Spec, streams: Streams) -> ! {
 /// Waits for the program. Pid 1 gets only the signals that it waits for, and the kernel kills
 /// everybody else in the pid namespace when it ends.
 fn watch(program: Pid, signals: &SigSet, terminal: Terminal) -> i32 {
+    // Once: what it does later hardly needs memory.
+    let mut patience = Some(idle::AFTER);
     loop {
-        match signals.wait() {
-            Ok(Signal::SIGCHLD) => {
+        match wait_for_signal(signals, patience) {
+            Ok(None) if patience.take().is_some() => {
+                // What /proc says here is the container's to decide.
+                best_effort("give memory back", sys::memory::give_back_at_once());
+            }
+            Ok(Some(Signal::SIGCHLD)) => {
                 if let Some(code) = reap(program) {
                     return code;
                 }
             }
             // With a terminal of its own, the program hears of these from the terminal.
-            Ok(Signal::SIGWINCH) if terminal == Terminal::New => {}
-            Ok(signal) => forward(program, signal),
-            Err(_) => {}
+            Ok(Some(Signal::SIGWINCH)) if terminal == Terminal::New => {}
+            Ok(Some(signal)) => forward(program, signal),
+            Ok(None) | Err(_) => {}
         }
     }
 }

@@ -179,9 +179,9 @@ impl Streams {
         fds
     }
 
-    /// Returns how long to wait at most: that somebody opens the terminal again is not told.
-    pub(super) fn patience(&self) -> PollTimeout {
-        if self.hung { PollTimeout::from(100u8) } else { PollTimeout::NONE }
+    /// Returns how long to wait at most, `None`: for ever. That somebody opens the terminal again is not told.
+    pub(super) fn patience(&self) -> Option<PollTimeout> {
+        self.hung.then(|| PollTimeout::from(100u8))
     }
 
     /// Carries what there is, in both directions.

@@ -3,8 +3,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use daemon::idle::Idle;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -119,6 +120,7 @@ pub(super) struct Watched<'a> {
     declared: Shim,
     network: Option<Network>,
     container: Option<i32>,
+    idle: Idle,
 }
 
 impl<'a> Watched<'a> {
@@ -149,6 +151,7 @@ impl<'a> Watched<'a> {
             declared: watching.declared,
             network: watching.network,
             container: watching.container,
+            idle: Idle::default(),
         }
     }
 
@@ -277,17 +280,25 @@ impl<'a> Watched<'a> {
     }
 
     /// Sleeps until something happens; returns whether signals and messages wait.
-    fn wait(&self, signals: &SignalFd, channel: Option<&Channel>) -> Result<(bool, bool)> {
+    fn wait(&mut self, signals: &SignalFd, channel: Option<&Channel>) -> Result<(bool, bool)> {
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         if let Some(channel) = channel {
             fds.push(PollFd::new(channel.fd()?, PollFlags::POLLIN));
         }
         fds.extend(self.streams.poll_fds());
         fds.extend(self.answers.as_ref().map(Answers::poll_fd));
-        match poll(&mut fds, self.streams.patience()) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok((false, false)),
-            Err(e) => return Err(Error::new("wait for the container", e)),
+        let hung = self.streams.patience();
+        loop {
+            let quiet = self.idle.patience().and_then(|p| PollTimeout::try_from(p).ok());
+            match poll(&mut fds, hung.or(quiet).unwrap_or(PollTimeout::NONE)) {
+                Ok(0) if hung.is_none() => self.idle.begin(),
+                Ok(_) => {
+                    self.idle.end();
+                    break;
+                }
+                Err(Errno::EINTR) => return Ok((false, false)),
+                Err(e) => return Err(Error::new("wait for the container", e)),
+            }
         }
         let ready = |n: usize| fds.get(n).and_then(PollFd::any).unwrap_or(false);
         Ok((ready(0), channel.is_some() && ready(1)))
