@@ -120,7 +120,7 @@ pub fn serve(
     service: &Service,
     ready: Ready,
 ) -> Result<(), StartError> {
-    let turns = Turns::new(service.threads);
+    let turns = Turns::for_brief_answers(service.threads, readers());
     let adapter = Adapter::new(views, turns.clone());
     let views = adapter.views().clone();
     let clone = |l: &UnixListener| l.try_clone();
@@ -143,6 +143,13 @@ pub fn serve(
     let options = ServeOptions { turns, ready, statistics: Box::new(statistics) };
     daemon::serve_connection(adapter, connection, started, options)
         .map_err(|e| StartError::Failed(format!("serve the mount: {e}")))
+}
+
+/// How many threads read messages at once: a reader's own share of a read is as long as ours, so that half
+/// of the processors answer what the other half asks. On two, a second thread costs more by waking and
+/// being moved than it answers.
+fn readers() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get() / 2)
 }
 
 fn statistics() {
