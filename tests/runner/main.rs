@@ -1,6 +1,7 @@
 //! The runner as a user drives it, as root and as somebody else.
 #![forbid(unsafe_code)]
 
+mod bare;
 mod day;
 mod errors;
 mod escape;

@@ -9,7 +9,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::cli::values::{self, EnvArg, SecurityOption};
 use crate::error::{Error, Result};
-use crate::spec::{Device, DeviceRate, Driver, Net, Port, Tmpfs, Ulimit, User, Volume};
+use crate::spec::{
+    Device, DeviceRate, Driver, Figures, Net, OwnCgroups, Port, Tmpfs, Ulimit, User, Volume,
+};
 
 /// Options that describe a container.
 #[derive(Debug, Args)]
@@ -59,6 +61,10 @@ pub(crate) struct ContainerArgs {
     /// Limit of each process, such as nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit, help_heading = "Limits")]
     pub(crate) ulimit: Vec<Ulimit>,
+    /// Whether the container has cgroups of its own: without, there are no limits, figures of its use,
+    /// or pauses, and /sys/fs/cgroup is empty
+    #[arg(long, value_name = "MODE", default_value = "enabled", help_heading = "Limits")]
+    pub(crate) cgroups: OwnCgroups,
     /// Fail where a limit or an isolation is not possible here, instead of warning
     #[arg(long, help_heading = "Limits")]
     pub(crate) strict: bool,
@@ -135,8 +141,13 @@ pub(crate) struct ContainerArgs {
     /// Grant all capabilities, devices and system calls: what runs inside can take over the host
     #[arg(long, help_heading = "Rights")]
     pub(crate) privileged: bool,
+    /// Who fills /proc/meminfo, /proc/stat and their like: the kernel with the host's figures, or we with
+    /// the container's own
+    #[arg(long, value_name = "WHO", default_value = "container", help_heading = "Rights")]
+    pub(crate) procfs: Figures,
     /// Who answers sysinfo(2) and sched_getaffinity(2): the kernel with the host's figures, or we with
-    /// the container's [auto: we, where memory or CPUs are limited and the kernel can ask us]
+    /// the container's [auto: we, where memory or CPUs are limited, the kernel
+    /// can ask us, and --procfs doesn't say that it shows its own]
     #[arg(long, value_name = "WHO", default_value = "auto", help_heading = "Rights")]
     pub(crate) sysinfo: values::WhoAnswers,
 

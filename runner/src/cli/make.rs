@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sys::process::CAP_SYS_ADMIN;
+
 use crate::cli::container::ContainerArgs;
 use crate::cli::values::{self, SecurityOption, WhoAnswers};
 use crate::error::{Context, Error, Result};
@@ -13,9 +15,9 @@ use crate::identity;
 use crate::image::{self, ImageConfig, ImageStore};
 use crate::plan::parse_profile;
 use crate::spec::{
-    Access, Device, First, Limits, MissingCwd, Net, Network, Principal, ProcessRequest, Request,
-    RootRequest, SeccompRequest, Security, Stdin, Stop, Strict, Sysinfo, Terminal, User, Volume,
-    capability,
+    Access, Device, Driver, Figures, First, Limits, MissingCwd, Net, Network, OwnCgroups,
+    Principal, ProcessRequest, Request, RootRequest, SeccompRequest, Security, Stdin, Stop, Strict,
+    Sysinfo, Terminal, User, Volume, capability,
 };
 use crate::store::{ImageRef, Keep, Record, Store, Volumes, now, short};
 
@@ -69,6 +71,7 @@ pub(crate) fn make(
         Source::Directories(_) => entrypoint.into_iter().map(OsString::from).chain(words).collect(),
     };
     let (identity, _) = identity::decide();
+    check_alone(&args)?;
     let mut labels: BTreeMap<String, String> = config.labels.clone();
     labels.extend(args.labels());
     let request = Request {
@@ -79,6 +82,8 @@ pub(crate) fn make(
         },
         upper: args.upper.as_deref().map(absolute).transpose()?,
         driver: args.driver,
+        cgroups: args.cgroups,
+        figures: args.procfs,
         root_access: if args.read_only { Access::ReadOnly } else { Access::ReadWrite },
         volumes: volumes(&args, &config, store)?,
         tmpfs: args.tmpfs.clone(),
@@ -156,6 +161,30 @@ fn compose(
 
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).step_at("find directory", path)
+}
+
+/// Refuses what can't be without a union, cgroups, or figures of the container's own.
+fn check_alone(args: &ContainerArgs) -> Result<()> {
+    if args.cgroups == OwnCgroups::Disabled && limits(args) != Limits::default() {
+        return Err(Error::new("--cgroups disabled", "limits need cgroups")
+            .hint("leave one of them out; --ulimit limits each process without"));
+    }
+    if args.procfs == Figures::Kernel && args.sysinfo == WhoAnswers::Container {
+        return Err(Error::new("--sysinfo container", "--procfs kernel shows the host's figures")
+            .hint("leave one of them out"));
+    }
+    if args.driver != Driver::None {
+        return Ok(());
+    }
+    if !args.read_only {
+        return Err(Error::new("--driver none", "without a union nothing can be written").hint(
+            "add --read-only, or use another driver: changes don't reach the directory then",
+        ));
+    }
+    if args.upper.is_some() {
+        return Err(Error::new("--upper", "--driver none makes no changes that could be kept"));
+    }
+    Ok(())
 }
 
 fn limits(args: &ContainerArgs) -> Limits {
@@ -303,6 +332,13 @@ fn security(args: &ContainerArgs) -> Result<Security> {
     }
     capabilities |= args.cap_add.iter().filter(|c| !is_all(c)).fold(0, |set, c| set | c);
     capabilities &= !args.cap_drop.iter().filter(|c| !is_all(c)).fold(0, |set, c| set | c);
+    if args.driver == Driver::None && capabilities >> CAP_SYS_ADMIN & 1 == 1 {
+        return Err(Error::new(
+            "--driver none",
+            "with CAP_SYS_ADMIN the root could be made writable",
+        )
+        .hint("leave the capability out, or use another driver"));
+    }
     let mut security = Security {
         capabilities,
         no_new_privs: !args.privileged,
@@ -338,7 +374,9 @@ fn sysinfo(args: &ContainerArgs) -> Result<Sysinfo> {
     let can = sys::seccomp::can_notify();
     match args.sysinfo {
         WhoAnswers::Kernel => Ok(Sysinfo::Kernel),
-        WhoAnswers::Auto if is_limited && can => Ok(Sysinfo::Container),
+        WhoAnswers::Auto if is_limited && can && args.procfs == Figures::Container => {
+            Ok(Sysinfo::Container)
+        }
         WhoAnswers::Auto => Ok(Sysinfo::Kernel),
         WhoAnswers::Container if can => Ok(Sysinfo::Container),
         WhoAnswers::Container => Err(Error::new(

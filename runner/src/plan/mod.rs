@@ -14,8 +14,8 @@ use crate::cgroup::{self, Decision, Hierarchies, Limit};
 use crate::error::{Error, Result};
 use crate::identity;
 use crate::spec::{
-    Audience, Base, Begin, Clocks, Hooks, Identity, Limits, Net, Request, Shim, Spec, Streams,
-    Terminal, Volume,
+    Audience, Base, Begin, Clocks, Figures, Hooks, Identity, Limits, Net, OwnCgroups, Request,
+    Shim, Spec, Streams, Terminal, Volume,
 };
 use crate::store::{Keep, Store, short};
 
@@ -66,12 +66,17 @@ pub(crate) fn plan(request: &Request, which: Which<'_>) -> Result<Planned> {
     let state = which.store.container_dir(which.id);
     // A user without subordinate ids has a container of one user: `runner doctor` says so.
     let (identity, _) = identity::decide();
-    let cgroup = cgroup::decide(&Hierarchies::detect(), short(which.id), &request.limits);
+    let cgroup = match request.cgroups {
+        OwnCgroups::Enabled => {
+            cgroup::decide(&Hierarchies::detect(), short(which.id), &request.limits)
+        }
+        OwnCgroups::Disabled => Decision::default(),
+    };
     let warnings = missing_limits(&cgroup, &identity);
     let volumes = volumes(&request.volumes)?;
     let root = root::decide(request, which.keep, &state, &identity, &volumes)?;
     let hidden = root::hidden(&root.layers, which.store.dir());
-    let steps = steps::decide(request, &identity, hidden);
+    let steps = steps::decide(request, &identity, hidden, &root.layers);
     let process = process::decide(request, &cgroup)?;
     let streams = match (which.keep, which.audience, request.process.terminal) {
         (_, _, Terminal::New) | (Keep::Thrown, Audience::Caller, _) => Streams::Caller,
@@ -89,7 +94,7 @@ pub(crate) fn plan(request: &Request, which: Which<'_>) -> Result<Planned> {
         begin: Begin::Now,
         ports: request.network.ports.clone(),
         root: Base::Layers(root),
-        shim: Some(shim(&request.limits, &cgroup)),
+        shim: (request.figures == Figures::Container).then(|| shim(&request.limits, &cgroup)),
         volumes,
         devices: request.devices.clone(),
         mounts: Vec::new(),

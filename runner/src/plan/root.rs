@@ -26,8 +26,13 @@ pub(super) fn decide(
     let layers = layers(&request.root)?;
     // The kernel refuses an init layer or an upper that is inside a layer (ELOOP).
     let inside = layers.iter().any(|l| state.starts_with(l));
+    if request.driver == Driver::None && layers.len() != 1 {
+        let text = format!("the root has {} layers, which only a union can merge", layers.len());
+        return Err(Error::new("--driver none", text).hint("use another driver"));
+    }
     let scratch = match request.driver {
         Driver::Kernel if inside => Scratch::Memory,
+        Driver::None => Scratch::Memory,
         _ => Scratch::Disk,
     };
     let upper = upper(request, keep, state, &layers)?;

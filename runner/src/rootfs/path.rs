@@ -35,7 +35,11 @@ pub(crate) fn find_or_make(root: impl AsFd, path: &OsStr, kind: Kind) -> Result<
         .step("open the root")?;
     for (n, part) in parts.iter().enumerate() {
         done.push(part);
-        let made = |e: Errno| Error::new("create mount point in the container", e).at(path);
+        let made = |e: Errno| {
+            Error::new("create mount point in the container", e)
+                .at(path)
+                .hint_if(Errno::EROFS, "nothing can be made in a root that is read-only")
+        };
         let open = || open_confined(root, done.as_os_str(), libc::O_PATH, 0, Confine::InRoot);
         dir = match open() {
             Ok(fd) => fd,

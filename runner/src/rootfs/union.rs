@@ -4,18 +4,20 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use sys::mount::attr;
-use sys::openat::open_at;
+use sys::openat::{Confine, open_at, open_confined};
 
 use crate::error::{Context, Error, Result};
 use crate::rootfs::daemon::{self, Daemon, Program};
+use crate::rootfs::path::attach as attach_mount;
 use crate::rootfs::{Opt, init_layer, new_mount};
-use crate::spec::{Driver, Root, Scratch, Spec, Upper};
+use crate::spec::{Base, Driver, Root, Scratch, Spec, Upper};
 
 /// The merged root before it is attached.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) enum Union {
     Fuse(OwnedFd),
     /// Options of overlayfs.
     Kernel(OsString),
+    /// No union: a read-only copy of the mount of the only layer, attached nowhere yet.
+    None(OwnedFd),
 }
 
 /// Fills the init layer, and starts the daemon if there is to be one.
@@ -36,6 +40,9 @@ pub(crate) fn prepare(spec: &Spec, root: &Root) -> Result<(Union, Option<Daemon>
         let (kind, flags) = (Some("tmpfs"), MsFlags::MS_NODEV);
         mount(kind, &scratch, kind, flags, Some("mode=0700"))
             .step_at("mount tmpfs on", &scratch)?;
+    }
+    if root.driver == Driver::None {
+        return Ok((Union::None(only_layer(root, &scratch)?), None));
     }
     let make = |name: &str| {
         let dir = scratch.join(name);
@@ -59,15 +66,62 @@ pub(crate) fn prepare(spec: &Spec, root: &Root) -> Result<(Union, Option<Daemon>
     options.push(escape(&upper));
     options.push(",workdir=");
     options.push(escape(&work));
-    match root.driver {
-        Driver::Kernel => {
-            if root.userxattr {
-                options.push(",userxattr");
-            }
-            Ok((Union::Kernel(options), None))
+    if root.driver == Driver::Kernel {
+        if root.userxattr {
+            options.push(",userxattr");
         }
-        Driver::Unionfs => fuse(spec, root, options),
+        return Ok((Union::Kernel(options), None));
     }
+    fuse(spec, root, options)
+}
+
+/// Makes the files of the init layer, and a copy of the mount of the only layer, of which nothing can be
+/// changed.
+fn only_layer(root: &Root, scratch: &Path) -> Result<OwnedFd> {
+    for (path, content) in &root.files {
+        let file = scratch.join(init_file(path));
+        fs::write(&file, content).step_at("write", &file)?;
+        let mode = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(&file, mode).step_at("set the mode of", &file)?;
+    }
+    let layer = root.layers.first().map_or(OsStr::new("/"), OsString::as_os_str);
+    let dir = open_path(layer)?;
+    let mount = sys::mount::clone_mount(&dir).map_err(|e| {
+        Error::new("bind the root directory", e).at(layer).hint_if(
+            Errno::EINVAL,
+            "without root, what is mounted below it can't be left out: use another driver",
+        )
+    })?;
+    sys::mount::mount_setattr(&mount, attr::RDONLY | attr::NODEV)
+        .step_at("make read-only", layer)?;
+    Ok(mount)
+}
+
+/// Returns the name that a file of the init layer has where nothing is merged.
+fn init_file(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Covers the root's own files with those of the init layer. What it lacks can't be made.
+fn cover_files(mount: &OwnedFd, spec: &Spec) -> Result<()> {
+    let Base::Layers(root) = &spec.root else { return Ok(()) };
+    let scratch = Path::new(&spec.state).join("scratch");
+    for (path, _) in &root.files {
+        let path = OsStr::new(path);
+        let target = match open_confined(mount, path, libc::O_PATH, 0, Confine::InRoot) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            Err(e) => return Err(Error::new("open in the container", e).at(path)),
+        };
+        let file = scratch.join(init_file(&path.to_string_lossy()));
+        let file = open_at(nix::fcntl::AT_FDCWD, file.as_os_str(), libc::O_PATH, 0)
+            .step_at("open", &file)?;
+        let bind = sys::mount::clone_mount(&file).step_at("bind", path)?;
+        let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
+        sys::mount::mount_setattr(&bind, attributes).step_at("make read-only", path)?;
+        attach_mount(&bind, &target, path)?;
+    }
+    Ok(())
 }
 
 /// Mounts FUSE and starts the daemon that answers.
@@ -125,6 +179,12 @@ pub(crate) fn attach(union: Union, spec: &Spec) -> Result<OwnedFd> {
                 Err(e) => Err(Error::new("merged root", e)
                     .hint("unionfs ended before the root was ready; it says why above")),
             }
+        }
+        Union::None(mount) => {
+            let target = open_path(at.as_os_str())?;
+            sys::mount::move_mount(&mount, &target).step_at("attach the root at", &at)?;
+            cover_files(&mount, spec)?;
+            Ok(mount)
         }
         Union::Kernel(options) => {
             let options = options.as_os_str();

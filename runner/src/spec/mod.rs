@@ -218,6 +218,28 @@ pub(crate) enum Driver {
     Unionfs,
     /// The kernel's overlay.
     Kernel,
+    /// Nothing: the root is one directory itself, which stays as it is; takes --read-only.
+    None,
+}
+
+/// Whether the container has cgroups of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub(crate) enum OwnCgroups {
+    /// It has, as far as that is possible here.
+    #[default]
+    Enabled,
+    /// It stays in ours, without limits, and sees none.
+    Disabled,
+}
+
+/// Whose figures the files of /proc and /sys show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub(crate) enum Figures {
+    /// The container's own.
+    #[default]
+    Container,
+    /// The host's, as the kernel has them.
+    Kernel,
 }
 
 /// What the root directory is.

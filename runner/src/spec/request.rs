@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{
-    Access, Device, Driver, First, Limits, Net, Port, Profile, Stdin, Terminal, Tmpfs, Ulimit,
-    User, Volume,
+    Access, Device, Driver, Figures, First, Limits, Net, OwnCgroups, Port, Profile, Stdin,
+    Terminal, Tmpfs, Ulimit, User, Volume,
 };
 
 /// A container as it was asked for.
@@ -22,6 +22,12 @@ pub(crate) struct Request {
     pub(crate) upper: Option<PathBuf>,
     /// File system that merges the layers.
     pub(crate) driver: Driver,
+    /// Whether there are cgroups.
+    #[serde(default)]
+    pub(crate) cgroups: OwnCgroups,
+    /// Whose figures are shown.
+    #[serde(default)]
+    pub(crate) figures: Figures,
     /// Whether the root may be written to.
     pub(crate) root_access: Access,
     /// Volumes; sources are absolute.
