@@ -1,6 +1,8 @@
 //! Signals as messages: blocked everywhere, taken by one thread. SIGTERM, SIGINT and SIGHUP end the
 //! daemon, SIGUSR1 asks for statistics.
 
+use std::time::Duration;
+
 use nix::sys::signal::{SigSet, Signal};
 use sys::process::wait_for_signal;
 
@@ -92,6 +94,17 @@ impl Watch {
         self.own.thread_unblock()
     }
 
+    /// Waits for so long, or until the daemon is asked to end, and returns whether it was. Other signals
+    /// are left for [`Watch::wait`].
+    ///
+    /// # Errors
+    /// What `sigtimedwait(2)` answers.
+    pub fn is_asked_to_end(&self, within: Duration) -> nix::Result<bool> {
+        let mut ends = self.all;
+        [Signal::SIGCHLD, Signal::SIGUSR1, Signal::SIGUSR2].iter().for_each(|s| ends.remove(*s));
+        wait_for_signal(&ends, Some(within)).map(|signal| signal.is_some())
+    }
+
     /// Waits for the next signal.
     ///
     /// # Errors
@@ -109,5 +122,24 @@ impl Watch {
             Signal::SIGUSR2 => Event::Upgrade,
             _ => Event::End,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    #[test]
+    fn who_is_asked_to_end_waits_no_longer_and_other_signals_are_kept() {
+        // The mask is this thread's own, and `raise` reaches no other.
+        let watch = Watch::block().unwrap();
+        raise(Signal::SIGUSR1).unwrap();
+        assert_eq!(watch.is_asked_to_end(Duration::ZERO), Ok(false));
+        raise(Signal::SIGTERM).unwrap();
+        assert_eq!(watch.is_asked_to_end(Duration::from_secs(3600)), Ok(true));
+        assert_eq!(watch.is_asked_to_end(Duration::ZERO), Ok(false));
+        assert_eq!(watch.wait(&mut Idle::default()), Ok(Event::Statistics));
     }
 }

@@ -135,7 +135,10 @@ pub fn supervise(
                 if let End::Killed(by) = end {
                     log::warn!("the worker was killed by {}: another one takes over", by.as_str());
                 }
-                std::thread::sleep(pause);
+                if watch.is_asked_to_end(pause)? {
+                    unmount(connection);
+                    return Ok(0);
+                }
             }
         }
     }
