@@ -24,6 +24,9 @@ impl QuotaGroup {
     /// A cgroup is gone, or a file can't be opened.
     pub fn open(levels: &[Level]) -> Result<QuotaGroup, ReadError> {
         let open = |level: &Level| -> Result<Option<Files>, ReadError> {
+            if level.is_top()? {
+                return Ok(None);
+            }
             Ok(match level.version() {
                 Version::V1 => v1::QuotaFiles::open(level)?.map(Files::V1),
                 Version::V2 => v2::QuotaFiles::open(level)?.map(Files::V2),

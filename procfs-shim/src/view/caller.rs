@@ -27,6 +27,8 @@ struct Reader {
     cgroup: HeldFile,
     text: String,
     container: Arc<Container>,
+    /// It is that container's init.
+    is_init: bool,
     /// When it was proven last.
     proven: AtomicU64,
 }
@@ -42,6 +44,9 @@ impl Reader {
         let is_same = self.cgroup.text().as_ref() == Ok(&self.text);
         if is_same {
             self.proven.store(now.0, Ordering::Relaxed);
+            if self.is_init {
+                self.container.note_membership(&self.text, now);
+            }
         }
         is_same
     }
@@ -121,7 +126,8 @@ impl Callers {
             self.readers.clear();
         }
         let proven = AtomicU64::new(now.0);
-        let reader = Reader { cgroup, text, container: container.clone(), proven };
+        let is_init = container.init().is_some_and(|init| init.key().0 == pid);
+        let reader = Reader { cgroup, text, container: container.clone(), is_init, proven };
         self.readers.insert(pid, Arc::new(reader));
         Ok(container)
     }

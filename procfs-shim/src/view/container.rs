@@ -178,6 +178,14 @@ impl Container {
         Ok(groups)
     }
 
+    /// Notes that /proc/PID/cgroup of its init was read: if it is as it was, it need not be read again
+    /// to find its cgroups.
+    pub fn note_membership(&self, text: &str, now: Moment) {
+        if self.groups.read().0 == text {
+            self.looked.store(now.0, Ordering::Relaxed);
+        }
+    }
+
     /// Returns the text of /proc/PID/cgroup that it was last known by.
     pub fn membership(&self) -> String {
         self.groups.read().0.clone()
