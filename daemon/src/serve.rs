@@ -1,7 +1,7 @@
 //! Answers the kernel until the mount is gone, whoever unmounts it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,8 +50,13 @@ pub fn serve<F: FileSystem + 'static>(
         let signals = Signals::block()?;
         let session = wire::Session::begin(fs, fd, counts)?;
         let device = Arc::clone(session.device());
+        // Threads of io_uring take no turns.
+        let turns = (!session.has_lanes()).then(|| Arc::clone(&options.turns));
         let running = session.start(options.turns.threads())?;
-        prepare(device.as_fd(), &place, signals, options)?;
+        if let Some(turns) = turns {
+            turns.watch(device.as_fd().try_clone_to_owned()?)?;
+        }
+        prepare(&place, signals, options)?;
         running.serve()
     };
     let served = serve();
@@ -83,18 +88,13 @@ pub fn serve_connection<FS: Filesystem>(
     config.n_threads = Some(options.turns.threads());
     let (session, place) = connection.session(fs, config)?;
     started(session.notifier())?;
-    prepare(session.as_fd(), &place, signals, options)?;
+    options.turns.watch(session.as_fd().try_clone_to_owned()?)?;
+    prepare(&place, signals, options)?;
     session.run()
 }
 
 /// Does what is to be done before the first message.
-fn prepare(
-    device: BorrowedFd<'_>,
-    place: &Option<Place>,
-    signals: Signals,
-    options: ServeOptions,
-) -> io::Result<()> {
-    options.turns.watch(device.try_clone_to_owned()?)?;
+fn prepare(place: &Option<Place>, signals: Signals, options: ServeOptions) -> io::Result<()> {
     let for_signals = place.clone();
     std::thread::Builder::new()
         .name("signals".into())

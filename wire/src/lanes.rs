@@ -86,6 +86,9 @@ pub(crate) fn serve<F: FileSystem>(
     // Else this lane or another has failed, and with it the session.
     if let (Some(mut lane), true) = (lane, is_heard) {
         take_all(session, &mut lane);
+        if let Some(forgets) = session.forgets() {
+            forgets.wake();
+        }
     }
 }
 
@@ -121,6 +124,9 @@ fn bind(cpu: u16) {
 fn answer<F: FileSystem>(session: &Session<F>, held: Held<'_>, names: &mut Buffer) -> usize {
     let Held { header: place, operation, payload, len } = held;
     let Ok((header, _)) = InHeader::read_from_prefix(place) else { return 0 };
+    if let Some(forgets) = session.forgets() {
+        forgets.before(session, &header);
+    }
     let left = Cell::new(Left::Error(-(Errno::EIO as i32)));
     let reply = |room| Reply::leave(session.device(), header.unique, Place { room, left: &left });
     // Data stays where it is, and the answer to it is short; names go out of the way of the answer.
@@ -141,6 +147,9 @@ fn answer<F: FileSystem>(session: &Session<F>, held: Held<'_>, names: &mut Buffe
             _ => &mut [],
         };
         session.dispatch(&header, Rest::parts(operation, names), reply(payload));
+    }
+    if let Some(forgets) = session.forgets() {
+        forgets.after(&header);
     }
     let (error, len) = match left.get() {
         Left::Error(error) => (error, 0),

@@ -15,6 +15,7 @@
 
 pub mod abi;
 pub mod backing;
+mod forgets;
 pub mod lanes;
 pub mod message;
 pub mod reply;

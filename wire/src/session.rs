@@ -11,6 +11,7 @@ use sys::Errno;
 use zerocopy::FromBytes;
 
 use crate::abi::{self, InHeader, InitIn, InitInShort, InitOut, MAJOR, MINOR, init, opcode};
+use crate::forgets::Forgets;
 use crate::lanes::{self, Lanes};
 use crate::message::{self, Buffer, Operation, Rest};
 use crate::reply::Reply;
@@ -114,7 +115,14 @@ pub struct Session<F> {
     device: Arc<OwnedFd>,
     counts: Arc<Counts>,
     room: usize,
-    lanes: Option<Lanes>,
+    uring: Option<Uring>,
+}
+
+/// How messages come through io_uring, and the rest of them.
+#[derive(Debug)]
+struct Uring {
+    lanes: Lanes,
+    forgets: Forgets,
 }
 
 impl<F: FileSystem> Session<F> {
@@ -137,13 +145,9 @@ impl<F: FileSystem> Session<F> {
         let answer = answer(&greeting, flags, &wanted);
         let device = Arc::new(device);
         Reply::new(&device, header.unique).value(&answer);
-        Ok(Session {
-            file_system,
-            device,
-            counts,
-            room: (wanted.max_write as usize + HEADERS).max(SMALLEST),
-            lanes: wanted.lanes,
-        })
+        let room = (wanted.max_write as usize + HEADERS).max(SMALLEST);
+        let uring = wanted.lanes.map(|lanes| Uring { lanes, forgets: Forgets::new(room) });
+        Ok(Session { file_system, device, counts, room, uring })
     }
 
     /// The connection.
@@ -151,7 +155,16 @@ impl<F: FileSystem> Session<F> {
         &self.device
     }
 
-    /// Starts so many threads less one for the device, and those of io_uring, which are ready then.
+    /// Whether messages come through io_uring, and so only one thread reads the device.
+    pub fn has_lanes(&self) -> bool {
+        self.uring.is_some()
+    }
+
+    pub(crate) fn forgets(&self) -> Option<&Forgets> {
+        self.uring.as_ref().map(|u| &u.forgets)
+    }
+
+    /// Starts so many threads less one for the device; or those of io_uring, which are ready then.
     ///
     /// # Errors
     /// A thread can't be started, or has no memory or descriptors. Others may wait for messages
@@ -162,11 +175,7 @@ impl<F: FileSystem> Session<F> {
     {
         let session = Arc::new(self);
         let mut others = Vec::new();
-        for n in 1..threads {
-            let session = Arc::clone(&session);
-            others.push(thread(format!("serve-{n}"), move || session.serve())?);
-        }
-        if let Some(lanes) = &session.lanes {
+        if let Some(Uring { lanes, .. }) = &session.uring {
             let (ready, are_ready) = mpsc::channel();
             for cpu in lanes.places() {
                 let (session, room, ready) = (Arc::clone(&session), lanes.room(), ready.clone());
@@ -179,6 +188,11 @@ impl<F: FileSystem> Session<F> {
             drop(ready);
             are_ready.iter().collect::<io::Result<Vec<()>>>()?;
             session.counts.lanes.store(lanes.places().count(), Ordering::Relaxed);
+        } else {
+            for n in 1..threads {
+                let session = Arc::clone(&session);
+                others.push(thread(format!("serve-{n}"), move || session.serve())?);
+            }
         }
         Ok(Running { session, others })
     }
@@ -233,7 +247,10 @@ impl<F: FileSystem> Running<F> {
     /// # Errors
     /// The device fails.
     pub fn serve(self) -> io::Result<()> {
-        let own = self.session.serve();
+        let own = match self.session.forgets() {
+            Some(forgets) => forgets.serve(&self.session),
+            None => self.session.serve(),
+        };
         let served = self.others.into_iter().fold(own, |served, thread| {
             let other = thread.join().map_err(|_| io::Error::other("a thread panicked"));
             served.and(other?)
