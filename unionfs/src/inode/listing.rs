@@ -103,6 +103,8 @@ pub struct Listing {
     text: Vec<u8>,
     /// Row numbers by name.
     index: HashTable<u32>,
+    /// How many rows, from the first, went through it.
+    indexed: usize,
     hasher: RandomState,
     /// The lowers of rows that have several.
     many: HashMap<u32, Slots>,
@@ -201,6 +203,11 @@ impl Listing {
         self.rows.get(at as usize).map(|row| self.entry(at, row))
     }
 
+    /// Whether anything is known of a name.
+    pub fn contains(&self, name: &OsStr) -> bool {
+        self.find(name).is_some()
+    }
+
     /// Returns how many names users see.
     pub fn present(&self) -> usize {
         self.present
@@ -229,8 +236,51 @@ impl Listing {
         Ok(())
     }
 
+    /// Adds a name that isn't there, at the end; it is found after [`Listing::index`].
+    ///
+    /// # Errors
+    /// As [`Listing::put`].
+    pub fn add(&mut self, name: &OsStr, entry: Entry) -> Result<()> {
+        let at = self.push(name)?;
+        self.replace(at, entry);
+        Ok(())
+    }
+
+    /// Makes the names findable that were added. Of one that was added twice, as a file system may list
+    /// it while somebody changes the directory, the first is kept.
+    pub fn index(&mut self) {
+        let (rows, text, hasher) = (&self.rows, &self.text, &self.hasher);
+        let name = |i: u32| {
+            let text = rows.get(i as usize).and_then(|r| text.get(r.range()));
+            OsStr::from_bytes(text.unwrap_or_default())
+        };
+        let hash = |i: &u32| hasher.hash_one(name(*i));
+        self.index.reserve(rows.len().saturating_sub(self.indexed), hash);
+        let mut twice = Vec::new();
+        for at in self.indexed as u32..rows.len() as u32 {
+            let own = hash(&at);
+            if self.index.find(own, |&i| name(i) == name(at)).is_some() {
+                twice.push(at);
+            } else {
+                self.index.insert_unique(own, at, hash);
+            }
+        }
+        self.indexed = rows.len();
+        for at in twice {
+            if let Some(entry) = self.rows.get(at as usize).map(|row| self.entry(at, row)) {
+                self.replace(at, Entry { seen: Seen::Gone, ..entry });
+            }
+        }
+    }
+
     /// Adds a row at the end, which is gone still.
     fn append(&mut self, name: &OsStr) -> Result<u32> {
+        let at = self.push(name)?;
+        self.enter(at, name);
+        Ok(at)
+    }
+
+    fn push(&mut self, name: &OsStr) -> Result<u32> {
         let len = u8::try_from(name.len()).map_err(|_| Errno::ENAMETOOLONG)?;
         let at = u32::try_from(self.rows.len()).map_err(|_| Errno::EOVERFLOW)?;
         let start = u32::try_from(self.text.len()).map_err(|_| Errno::EOVERFLOW)?;
@@ -245,7 +295,6 @@ impl Listing {
         });
         self.gone += 1;
         self.text.extend_from_slice(name.as_bytes());
-        self.enter(at, name);
         Ok(at)
     }
 
@@ -256,6 +305,7 @@ impl Listing {
             hasher.hash_one(OsStr::from_bytes(name.unwrap_or_default()))
         };
         self.index.insert_unique(hasher.hash_one(name), at, rehash);
+        self.indexed = self.rows.len();
     }
 
     fn replace(&mut self, at: u32, entry: Entry) {
@@ -343,6 +393,23 @@ mod tests {
         }
         assert!(s.contains(3) && s.contains(7) && !s.contains(2) && !s.is_empty());
         assert!(size_of::<Row>() <= 24, "{}", size_of::<Row>());
+    }
+
+    #[test]
+    fn names_that_were_added_at_once_are_found_and_shown_once() {
+        let mut l = Listing::default();
+        l.put(OsStr::new("old"), entry()).unwrap();
+        for n in ["a", "b", "a", "old"] {
+            l.add(OsStr::new(n), Entry { number: 5, ..entry() }).unwrap();
+        }
+        l.index();
+        l.add(OsStr::new("c"), entry()).unwrap();
+        l.index();
+        assert_eq!(names(&l, 0), ["old", "a", "b", "c"]);
+        assert_eq!((l.present(), l.get(OsStr::new("old")).unwrap().number), (4, 9));
+        assert!(l.contains(OsStr::new("c")) && !l.contains(OsStr::new("d")));
+        l.put(OsStr::new("a"), Entry { number: 6, ..entry() }).unwrap();
+        assert_eq!((names(&l, 1).len(), l.get(OsStr::new("a")).unwrap().number), (3, 6));
     }
 
     fn names(l: &Listing, after: u64) -> Vec<&str> {

@@ -1,6 +1,6 @@
 //! From the identity that a layer gives an object to the inode number that the union shows.
 
-use dashmap::DashMap;
+use parking_lot::RwLock;
 
 /// Number of an inode, which is also its FUSE node id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,7 +18,14 @@ const HASHED: u64 = 1 << 63;
 /// Gives each file system below the union an index, and each object a number from it.
 #[derive(Debug, Default)]
 pub struct Numbers {
-    devices: DashMap<u64, u64>,
+    /// By their indices. There are few.
+    devices: RwLock<Vec<u64>>,
+}
+
+/// One file system, whose objects get numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Device {
+    index: u64,
 }
 
 impl Numbers {
@@ -32,16 +39,33 @@ impl Numbers {
     }
 
     fn index(&self, dev: u64) -> u64 {
-        if let Some(known) = self.devices.get(&dev) {
-            return *known;
-        }
-        let next = self.devices.len() as u64;
-        *self.devices.entry(dev).or_insert(next)
+        let position = |all: &[u64]| all.iter().position(|d| *d == dev);
+        let known = position(&self.devices.read());
+        let index = known.unwrap_or_else(|| {
+            let mut all = self.devices.write();
+            position(&all).unwrap_or_else(|| {
+                all.push(dev);
+                all.len() - 1
+            })
+        });
+        index as u64
+    }
+
+    /// Returns the file system with this device number.
+    pub fn device(&self, dev: u64) -> Device {
+        Device { index: self.index(dev) }
     }
 
     /// Returns the number of the object `ino` on the device `dev`.
     pub fn of(&self, dev: u64, ino: u64) -> u64 {
-        let index = self.index(dev);
+        self.device(dev).number(ino)
+    }
+}
+
+impl Device {
+    /// Returns the number of its object `ino`.
+    pub fn number(self, ino: u64) -> u64 {
+        let Device { index } = self;
         let fits = ino < 1 << OWN_BITS && index < 1 << (63 - OWN_BITS);
         let number = index << OWN_BITS | ino;
         // 0 means a negative entry, and 1 the root.

@@ -1,6 +1,8 @@
 //! Reading directories, from the merged listing.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use sys::Errno;
@@ -31,6 +33,23 @@ pub struct DirEntry<'a> {
     pub kind: u8,
     /// Where to go on after it.
     pub next: u64,
+}
+
+/// Names out of a listing.
+#[derive(Default)]
+struct Batch {
+    /// One after another.
+    text: Vec<u8>,
+    /// Where each name is in the text.
+    seats: Vec<(Range<usize>, Cookie)>,
+}
+
+impl Batch {
+    fn entries(&self) -> impl Iterator<Item = (&OsStr, Cookie)> {
+        let name =
+            |at: &Range<usize>| OsStr::from_bytes(self.text.get(at.clone()).unwrap_or_default());
+        self.seats.iter().map(move |(at, cookie)| (name(at), *cookie))
+    }
 }
 
 impl Union {
@@ -74,10 +93,11 @@ impl Union {
             return self.readdir(ino, offset, |e| add(e, None));
         }
         listing::ensure(&self.core, &dir, None)?;
+        let mut batch = Batch::default();
         loop {
-            // Looking up an entry needs the listing again, so a batch is copied out of it.
-            let batch = self.batch(&dir, at)?;
-            for (name, cookie) in &batch {
+            // Looking up an entry needs the listing again, so some are copied out of it.
+            self.fill(&mut batch, &dir, at)?;
+            for (name, cookie) in batch.entries() {
                 at = cookie.0;
                 let Some(found) = resolve::find(&self.core, &dir, name)? else { continue };
                 let (inode, stat) = resolve::enter(&self.core, &dir, name, found);
@@ -93,17 +113,23 @@ impl Union {
                     return Ok(());
                 }
             }
-            if batch.len() < BATCH {
+            if batch.seats.len() < BATCH {
                 return Ok(());
             }
         }
     }
 
-    fn batch(&self, dir: &Arc<Inode>, after: u64) -> Result<Vec<(OsString, Cookie)>> {
+    fn fill(&self, batch: &mut Batch, dir: &Arc<Inode>, after: u64) -> Result<()> {
         let guard = self.core.dir(dir)?.listing.read();
         let list = guard.as_ref().ok_or(Errno::EIO)?;
-        let rest = list.after(Cookie(after)).take(BATCH);
-        Ok(rest.map(|(n, e)| (n.to_os_string(), e.cookie)).collect())
+        batch.text.clear();
+        batch.seats.clear();
+        for (name, seat) in list.after(Cookie(after)).take(BATCH) {
+            let start = batch.text.len();
+            batch.text.extend_from_slice(name.as_bytes());
+            batch.seats.push((start..batch.text.len(), seat.cookie));
+        }
+        Ok(())
     }
 
     fn dots(

@@ -13,8 +13,8 @@ use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, Slots, index};
 use crate::layer::marks::{self, Marks, Opaque};
 
 /// One name as one layer has it.
-struct Raw {
-    name: OsString,
+struct Raw<'a> {
+    name: &'a OsStr,
     kind: u8,
     number: u64,
     /// The layer's own number.
@@ -23,13 +23,8 @@ struct Raw {
     opaque: bool,
 }
 
-/// What one layer has in a directory.
-#[derive(Default)]
-struct Layer {
-    objects: Vec<Raw>,
-    /// Names that it hides in lower layers.
-    whiteouts: Vec<OsString>,
-}
+/// Takes the objects that a layer has in a directory.
+type Sink<'a> = dyn FnMut(&Raw<'_>) -> Result<()> + 'a;
 
 /// Makes the listing of a directory unless it is there. With a limit, gives up quietly on a
 /// directory of which some layer has more names.
@@ -65,8 +60,10 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
             impure,
             more,
         };
-        let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
-        merge.upper(layer)?;
+        let hidden = read.read(&fd, limit, &mut |raw| merge.upper(raw, more))?;
+        let Some(hidden) = hidden else { return Ok(None) };
+        merge.listing.index();
+        merge.hidden_by_upper(hidden)?;
     }
     for (i, at) in lowers.iter().enumerate().filter(|(_, at)| !at.barrier) {
         let fd = core.lower_dir(dir, i)?;
@@ -79,8 +76,19 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
             impure: false,
             more,
         };
-        let Some(layer) = read.read(&fd, limit)? else { return Ok(None) };
-        merge.lower(i as u16, layer)?;
+        let is_new = merge.listing.is_empty();
+        let mut take = |raw: &Raw<'_>| match is_new {
+            true => merge.lower(i as u16, raw, false, more),
+            false => {
+                let is_known = merge.listing.contains(raw.name);
+                merge.lower(i as u16, raw, is_known, more)
+            }
+        };
+        let Some(hidden) = read.read(&fd, limit, &mut take)? else { return Ok(None) };
+        merge.listing.index();
+        if more {
+            merge.hidden_by_lower(hidden);
+        }
     }
     merge.listing.shrink();
     Ok(Some(merge.listing))
@@ -98,38 +106,42 @@ struct ReadLayer<'a> {
 }
 
 impl ReadLayer<'_> {
-    fn read(&self, dir: &OwnedFd, limit: Option<usize>) -> Result<Option<Layer>> {
-        let dev = sys::stat::stat_fd(dir)?.dev;
-        let mut out = Layer::default();
+    /// Hands over what the layer has, and returns the names that it hides in layers below; or nothing, if
+    /// it has more names than the limit.
+    fn read(
+        &self,
+        dir: &OwnedFd,
+        limit: Option<usize>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<Vec<OsString>>> {
+        let device = self.core.numbers.device(sys::stat::stat_fd(dir)?.dev);
+        let mut left = limit.unwrap_or(usize::MAX);
         let mut too_large = false;
         let mut odd = Vec::new();
         getdents::for_each(Core::readable(dir)?, |e| {
-            if limit.is_some_and(|l| out.objects.len() >= l) {
+            if left == 0 {
                 too_large = true;
                 return Err(Errno::E2BIG);
             }
-            let raw = Raw {
-                name: e.name.to_os_string(),
-                kind: e.kind,
-                number: self.core.numbers.of(dev, e.ino),
-                own: e.ino,
-                opaque: false,
-            };
             if self.needs_a_look(e.name, e.kind) {
-                odd.push(raw)
-            } else {
-                out.objects.push(raw)
+                odd.push((e.name.to_os_string(), e.kind, e.ino));
+                return Ok(());
             }
-            Ok(())
+            left -= 1;
+            let number = device.number(e.ino);
+            sink(&Raw { name: e.name, kind: e.kind, number, own: e.ino, opaque: false })
         })
         .or_else(|e| if too_large { Ok(()) } else { Err(e) })?;
         if too_large {
             return Ok(None);
         }
-        for raw in odd {
-            self.look(dir, raw, &mut out)?;
+        let mut hidden = Vec::new();
+        for (name, kind, own) in &odd {
+            let (kind, own) = (*kind, *own);
+            let raw = Raw { name, kind, number: device.number(own), own, opaque: false };
+            self.look(dir, raw, &mut hidden, sink)?;
         }
-        Ok(Some(out))
+        Ok(Some(hidden))
     }
 
     /// Whether an entry's name and type alone don't tell what it is.
@@ -148,14 +160,20 @@ impl ReadLayer<'_> {
         }
     }
 
-    fn look(&self, dir: &OwnedFd, mut raw: Raw, out: &mut Layer) -> Result<()> {
+    fn look(
+        &self,
+        dir: &OwnedFd,
+        mut raw: Raw<'_>,
+        hidden: &mut Vec<OsString>,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
         if matches!(raw.kind, libc::DT_CHR | libc::DT_UNKNOWN) {
-            let stat = match sys::stat::stat_at_unsynced(dir, &raw.name) {
+            let stat = match sys::stat::stat_at_unsynced(dir, raw.name) {
                 Err(Errno::ENOENT) => return Ok(()),
                 r => r?,
             };
             if stat.is_whiteout_device() {
-                out.whiteouts.push(raw.name);
+                hidden.push(raw.name.to_os_string());
                 return Ok(());
             }
             raw.kind = (stat.kind() >> 12) as u8;
@@ -163,26 +181,25 @@ impl ReadLayer<'_> {
         if raw.name == marks::DOT_WH_OPAQUE {
             return Ok(());
         }
-        let m = match Marks::read(xattr::Target::At(dir.as_fd(), &raw.name)) {
+        let m = match Marks::read(xattr::Target::At(dir.as_fd(), raw.name)) {
             Err(Errno::ENOENT) => return Ok(()),
             r => r?,
         };
         if raw.kind == libc::DT_REG && !m.literal && raw.name.as_bytes().starts_with(marks::DOT_WH)
         {
-            out.whiteouts.extend(marks::dot_wh_hides(&raw.name).map(OsStr::to_os_string));
+            hidden.extend(marks::dot_wh_hides(raw.name).map(OsStr::to_os_string));
             return Ok(());
         }
         if self.xattr_whiteouts && raw.kind == libc::DT_REG && m.whiteout {
-            out.whiteouts.push(raw.name);
+            hidden.push(raw.name.to_os_string());
             return Ok(());
         }
         // A redirected directory merges with others than those of its name.
         raw.opaque = m.opaque == Opaque::Yes
             || m.redirect.is_some()
-            || raw.kind == libc::DT_DIR && has_sentinel(dir, &raw.name)?;
+            || raw.kind == libc::DT_DIR && has_sentinel(dir, raw.name)?;
         if !self.is_upper {
-            out.objects.push(raw);
-            return Ok(());
+            return sink(&raw);
         }
         let origin = m.origin.as_ref().filter(|_| raw.kind != libc::DT_DIR);
         let lower = || origin.and_then(|o| index::lower_of(self.core, o));
@@ -192,8 +209,7 @@ impl ReadLayer<'_> {
         {
             raw.number = number;
         }
-        out.objects.push(raw);
-        Ok(())
+        sink(&raw)
     }
 }
 
@@ -219,60 +235,65 @@ struct Merge {
 }
 
 impl Merge {
-    fn upper(&mut self, layer: Layer) -> Result<()> {
-        for raw in layer.objects {
-            if raw.kind != libc::DT_DIR || raw.opaque {
-                self.closed.insert(raw.name.clone());
-            }
-            let entry = Entry { in_upper: true, ..blank(&raw) };
-            self.listing.put(&raw.name, entry)?;
+    /// Takes an object of the upper; `more`: there are layers below.
+    fn upper(&mut self, raw: &Raw<'_>, more: bool) -> Result<()> {
+        if more && (raw.kind != libc::DT_DIR || raw.opaque) {
+            self.closed.insert(raw.name.to_os_string());
         }
-        for name in layer.whiteouts {
-            self.closed.insert(name.clone());
-            // A removed and re-made directory has its `.wh.` file beside it.
-            if self.listing.get(&name).is_none() {
-                let raw = Raw { name, kind: 0, number: 0, own: 0, opaque: false };
-                self.listing.put(&raw.name, Entry { seen: Seen::Whiteout, ..blank(&raw) })?;
-            }
-        }
-        Ok(())
+        self.listing.add(raw.name, Entry { in_upper: true, ..blank(raw) })
     }
 
-    fn lower(&mut self, index: u16, layer: Layer) -> Result<()> {
-        for raw in layer.objects {
-            let first_below = self.settled.insert(raw.name.clone());
-            let merges = raw.kind == libc::DT_DIR && !self.closed.contains(&raw.name);
-            match self.listing.get(&raw.name) {
-                None => {
-                    let entry = Entry { below: true, lowers: Slots::one(index), ..blank(&raw) };
-                    // Hidden by a whiteout of a lower above, or by nothing.
-                    if !self.closed.contains(&raw.name) {
-                        self.listing.put(&raw.name, entry)?;
-                    }
-                }
-                Some(_) => self.listing.update(&raw.name, |e| {
-                    e.below |= first_below;
-                    if merges && e.seen == Seen::Present && e.kind == libc::DT_DIR {
-                        if e.lowers.is_empty() {
-                            e.number = raw.number;
-                        }
-                        e.lowers.push(index);
-                    }
-                }),
+    fn hidden_by_upper(&mut self, names: Vec<OsString>) -> Result<()> {
+        for name in names {
+            // A removed and re-made directory has its `.wh.` file beside it.
+            if !self.listing.contains(&name) {
+                let raw = Raw { name: &name, kind: 0, number: 0, own: 0, opaque: false };
+                self.listing.put(&name, Entry { seen: Seen::Whiteout, ..blank(&raw) })?;
             }
-            if raw.kind != libc::DT_DIR || raw.opaque {
-                self.closed.insert(raw.name);
-            }
-        }
-        for name in layer.whiteouts {
-            self.settled.insert(name.clone());
             self.closed.insert(name);
         }
         Ok(())
     }
+
+    /// Takes an object of a lower; `is_known`: a layer above has the name. Only layers below that are
+    /// asked ever again what is settled.
+    fn lower(&mut self, index: u16, raw: &Raw<'_>, is_known: bool, more: bool) -> Result<()> {
+        let first_below = match more {
+            true => self.settled.insert(raw.name.to_os_string()),
+            false => !self.settled.contains(raw.name),
+        };
+        // By a whiteout of a lower above, or by an object that doesn't merge.
+        let is_closed = self.closed.contains(raw.name);
+        let is_dir = raw.kind == libc::DT_DIR;
+        if is_known {
+            self.listing.update(raw.name, |e| {
+                e.below |= first_below;
+                if is_dir && !is_closed && e.seen == Seen::Present && e.kind == libc::DT_DIR {
+                    if e.lowers.is_empty() {
+                        e.number = raw.number;
+                    }
+                    e.lowers.push(index);
+                }
+            });
+        } else if !is_closed {
+            let entry = Entry { below: true, lowers: Slots::one(index), ..blank(raw) };
+            self.listing.add(raw.name, entry)?;
+        }
+        if more && (!is_dir || raw.opaque) {
+            self.closed.insert(raw.name.to_os_string());
+        }
+        Ok(())
+    }
+
+    fn hidden_by_lower(&mut self, names: Vec<OsString>) {
+        for name in names {
+            self.settled.insert(name.clone());
+            self.closed.insert(name);
+        }
+    }
 }
 
-fn blank(raw: &Raw) -> Entry {
+fn blank(raw: &Raw<'_>) -> Entry {
     Entry {
         cookie: Cookie(0),
         seen: Seen::Present,

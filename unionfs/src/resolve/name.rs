@@ -238,7 +238,7 @@ impl Walk<'_> {
         name: &OsStr,
         only: Option<&Slots>,
     ) -> Result<()> {
-        let mut name = name.to_os_string();
+        let mut name = Cow::Borrowed(name);
         let mut only = only;
         let mut only_natural = true;
         for (i, at) in lowers.iter().enumerate() {
@@ -250,7 +250,7 @@ impl Walk<'_> {
                     return self.through_redirect(path);
                 }
                 Some(sibling) => {
-                    name = sibling;
+                    name = Cow::Owned(sibling);
                     only = None;
                     only_natural = false;
                 }
@@ -406,17 +406,16 @@ impl Walk<'_> {
             None if self.lowers.is_empty() => Lowers::No,
             None => Lowers::Refs(self.lowers.into()),
         };
+        // Most files have one name, and none in the index.
         let first = match &lowers {
+            _ if named_in_upper || !stat.is_file() || stat.nlink < 2 => None,
             Lowers::No => None,
             Lowers::Child(slot) => {
                 parents.get(usize::from(*slot)).map(|p| Cow::Owned(p.child_ref(name)))
             }
             Lowers::Refs(refs) => refs.first().map(Cow::Borrowed),
         };
-        if stat.is_file()
-            && !named_in_upper
-            && stat.nlink > 1
-            && let Some(at) = &first
+        if let Some(at) = &first
             && let Some(found) = index::find(self.core, at)?
             && let InUpper::Pinned(_, fd) = &found
         {
