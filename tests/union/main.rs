@@ -1,6 +1,7 @@
 //! What a union file system does, one file a behaviour, each test on ours and on the kernel's.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod bad_input;
 mod concurrency;
 mod copyup;

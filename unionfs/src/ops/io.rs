@@ -10,7 +10,7 @@ use super::{Caller, Union};
 use crate::copyup::{Need, ensure_upper};
 use crate::error::Result;
 use crate::inode::core::Fsync;
-use crate::inode::{Core, Ino};
+use crate::inode::{Core, Ino, Inode};
 
 thread_local! {
     /// What a thread reads into; grows to the largest read that the kernel asks for.
@@ -36,25 +36,30 @@ impl Union {
             if buf.len() < size {
                 buf.resize(size, 0);
             }
-            let read =
-                self.core.inode(ino).and_then(|inode| self.core.reader(&inode)).and_then(|fd| {
-                    let part = buf.get_mut(..size).ok_or(Errno::EIO)?;
-                    self.read_at(&fd, part, offset)
-                });
+            let read = self.core.inode(ino).and_then(|inode| {
+                let part = buf.get_mut(..size).ok_or(Errno::EIO)?;
+                self.read_at(&inode, part, offset)
+            });
             reply(read.and_then(|n| buf.get(..n).ok_or(Errno::EIO)));
         });
     }
 
     /// Reads what is cached, and lets other threads go on before it waits for the rest.
-    fn read_at(&self, fd: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let cached = match copy::read_cached(fd, buf, offset) {
-            Ok(n) if n == buf.len() => return Ok(n),
-            Ok(n) => n,
-            Err(Errno::EAGAIN) => 0,
+    fn read_at(&self, inode: &Arc<Inode>, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let fd = &self.core.reader(inode)?;
+        let (cached, is_missing) = match copy::read_cached(fd, buf, offset) {
+            Ok(n) => (n, false),
+            Err(Errno::EAGAIN) => (0, true),
             // A file system without it, which may be in memory or not.
             Err(Errno::EOPNOTSUPP) => return copy::read_at(fd, buf, offset),
             Err(e) => return Err(e),
         };
+        if offset == 0 {
+            self.ahead.note(&self.core, inode, is_missing);
+        }
+        if cached == buf.len() {
+            return Ok(cached);
+        }
         let rest = buf.get_mut(cached..).unwrap_or_default();
         if cached == 0 {
             self.core.turns.blocking();

@@ -1,6 +1,7 @@
 //! The operations: each takes our own types and returns a value or the number of an error; the
 //! transport does the rest.
 
+mod ahead;
 pub mod attr;
 mod caller;
 pub mod dir;
@@ -20,6 +21,7 @@ use daemon::Turns;
 use parking_lot::RwLock;
 use sys::stat::Stat;
 
+use self::ahead::Ahead;
 use crate::error::Result;
 use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, Slots};
 use crate::layer::idmap::{DiskId, UnionId};
@@ -45,12 +47,13 @@ pub struct Union {
     pub(crate) core: Core,
     /// Renames that move names between directories exclude each other.
     pub(crate) renames: RwLock<()>,
+    ahead: Ahead,
 }
 
 impl Union {
     /// Makes the operations of a prepared core.
     pub fn new(core: Core) -> Union {
-        Union { core, renames: RwLock::new(()) }
+        Union { core, renames: RwLock::new(()), ahead: Ahead::default() }
     }
 
     /// Returns the turns of the threads that serve.
