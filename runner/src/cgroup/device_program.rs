@@ -92,9 +92,21 @@ fn compile(rules: &[Rule]) -> Vec<Instruction> {
     ];
     for rule in rules.iter().rev() {
         program.extend(compile_rule(rule));
+        // What is behind would never be reached, which the kernel refuses.
+        if rule.is_about_all() {
+            return program;
+        }
     }
     program.extend(result(true));
     program
+}
+
+impl Rule {
+    /// Whether no use is left to other rules.
+    fn is_about_all(&self) -> bool {
+        let is_any = self.kind.is_none() && self.major.is_none() && self.minor.is_none();
+        is_any && self.access == ALL
+    }
 }
 
 fn compile_rule(rule: &Rule) -> Vec<Instruction> {
@@ -131,6 +143,8 @@ fn instruction(code: u8, registers: u8, offset: i16, constant: i32) -> Instructi
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
 
     /// Runs a program as the kernel does.
@@ -194,5 +208,47 @@ mod tests {
         assert!(!allows(&program, CHARACTER, READ, (5, 3)));
         assert!(allows(&compile(&[]), BLOCK, ALL, (8, 0)));
         assert!(!allows(&compile(&[null, any]), CHARACTER, READ, (1, 3)));
+    }
+
+    /// Adds what can be reached from an instruction.
+    fn reach(program: &[Instruction], mut at: usize, seen: &mut [bool]) {
+        while !std::mem::replace(&mut seen[at], true) {
+            let i = program[at];
+            at += 1;
+            match i.code {
+                op::EXIT => return,
+                op::JUMP_UNLESS | op::JUMP_UNLESS_SAME => {
+                    reach(program, at + i.offset as usize, seen);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn each_instruction_is_reached_as_the_kernel_wants_it() {
+        let any = Rule { allow: false, kind: None, major: None, minor: None, access: ALL };
+        let all_to_read = Rule { access: READ, ..any };
+        let null =
+            Rule { allow: true, kind: Some(CHARACTER), major: Some(1), minor: Some(3), ..any };
+        let lists: [&[Rule]; 6] = [
+            &[],
+            &[any],
+            &[any, null],
+            &[null, any],
+            &[null, any, all_to_read, null, any, null],
+            &[all_to_read, null],
+        ];
+        for rules in lists {
+            let program = compile(rules);
+            let mut seen = vec![false; program.len()];
+            reach(&program, 0, &mut seen);
+            assert!(seen.iter().all(|s| *s), "{rules:?}: {program:?}");
+            match sys::bpf::load_device_program(&program) {
+                // Users may load none, nor may anybody where the kernel has no such programs.
+                Ok(_) | Err(Errno::EPERM | Errno::ENOSYS) => {}
+                Err(e) => panic!("{rules:?}: {e}"),
+            }
+        }
     }
 }
