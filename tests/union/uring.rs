@@ -1,12 +1,14 @@
 //! The bodies of the suite once more, with messages that come through io_uring.
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use support::privilege::{Missing, Unprivileged, installed, root};
 use support::process::run;
-use support::{Scratch, require};
+use support::{Scratch, Union, require};
 
+use crate::files::{put, rename, stat, unlink};
 use crate::io::all_hold;
 use crate::namespaced::all_that_can_hold;
 use crate::subjects::ours;
@@ -67,6 +69,31 @@ fn every_body_that_can_holds_through_io_uring_in_a_user_namespace() {
         switch.as_ref().map(drop).map_err(Clone::clone)
     );
     all_that_can_hold(user.expect("found above"), "io_uring");
+}
+
+/// A file system gives the number of a removed file to the next one. The kernel says by another way than
+/// io_uring that it has forgotten the first.
+#[test]
+fn a_new_file_has_the_number_that_a_removed_one_had() {
+    let switch = Switch::set(true);
+    require!(
+        "a_new_file_has_the_number_that_a_removed_one_had",
+        ours().usable(),
+        switch.as_ref().map(drop).map_err(Clone::clone)
+    );
+    let u = Union::within(&ours(), Scratch::new()).layer("d d").mount();
+    for n in 0..2000 {
+        let (name, other) = (u.path(&format!("d/{}", n % 7)), u.path("d/other"));
+        put(&name, "x");
+        let below =
+            std::fs::metadata(u.upper(&format!("d/{}", n % 7))).expect("look into the upper");
+        assert_eq!(stat(&name).ino, below.ino(), "file {n}");
+        if n % 2 == 0 {
+            unlink(&name);
+        } else {
+            rename(&name, &other);
+        }
+    }
 }
 
 #[test]
