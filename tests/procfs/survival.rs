@@ -61,17 +61,21 @@ pub(crate) fn under_readers(shim: &Shim, disturb: impl FnOnce(&AtomicU64)) {
     ];
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let (stop, done) = (&stop, &done);
-    struct Stop<'a>(&'a AtomicBool);
+    struct Stop<'a>(&'a AtomicBool, &'a AtomicU64);
     impl Drop for Stop<'_> {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Relaxed);
+            if std::thread::panicking() {
+                // Nobody waits for more reads: there are none.
+                self.1.fetch_add(1 << 40, Ordering::Relaxed);
+            }
         }
     }
     std::thread::scope(|scope| {
         for reader in 0..READERS {
             let path = shim.file(FILES[reader % FILES.len()]);
             scope.spawn(move || {
-                let _stop = Stop(stop);
+                let _stop = Stop(stop, done);
                 while !stop.load(Ordering::Relaxed) {
                     let text = std::fs::read_to_string(&path)
                         .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -80,7 +84,7 @@ pub(crate) fn under_readers(shim: &Shim, disturb: impl FnOnce(&AtomicU64)) {
                 }
             });
         }
-        let _stop = Stop(stop);
+        let _stop = Stop(stop, done);
         disturb(done);
         reads(done, READERS as u64);
     });
@@ -123,6 +127,29 @@ fn open_files_and_directories_survive_the_worker_that_opened_them() {
         assert!(file.read_to_string(&mut text).expect("read again") > 0);
     }
     assert!(directory.all(|entry| entry.is_ok()));
+}
+
+#[test]
+fn who_has_read_a_file_gets_no_more_of_it_from_another_worker() {
+    let test = "who_has_read_a_file_gets_no_more_of_it_from_another_worker";
+    require!(test, resend(), v1_controllers());
+    let shim = Shim::start(&no_args());
+    let limits = Limits { cpus: Some("0"), ..Limits::default() };
+    let container = Container::start(shim.path(), &limits, Namespaces::HostPid);
+    let worker = next_worker(shim.pid(), &BTreeSet::new());
+    // The text becomes longer between the reading of all of it and that of its end.
+    let script = format!(
+        "exec 3</sys/devices/system/cpu/online; dd bs=99 count=1 <&3 2>/dev/null; kill -9 {worker}
+        cat /sys/fs/cgroup/cpuset/cpuset.cpus >/sys/fs/cgroup/cpuset$(sed -n s/.*:cpuset://p /proc/self/cgroup)/cpuset.cpus
+        dd bs=99 count=1 <&3 2>/dev/null | wc -c; cat /sys/devices/system/cpu/online"
+    );
+    let said = container.sh(&script);
+    let all = said.strip_prefix("0\n0\n").unwrap_or_else(|| panic!("{said}"));
+    assert_eq!(
+        all,
+        std::fs::read_to_string("/sys/devices/system/cpu/online").expect("all of them")
+    );
+    assert_ne!(next_worker(shim.pid(), &BTreeSet::new()), worker);
 }
 
 #[test]

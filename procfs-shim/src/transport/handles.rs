@@ -6,9 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use fuser::FileHandle;
 
+/// Low bits of a handle that tell how long the text was at open. With that, a daemon that takes over knows
+/// which reader has seen the end: a text that it makes anew may be longer by a digit, and the reader would
+/// get the rest of it as well.
+const LENGTH_BITS: u32 = 20;
+
+/// The length of a text as long as this, or longer, isn't known.
+const MOST: u64 = (1 << LENGTH_BITS) - 1;
+
 /// Texts of open files.
 #[derive(Debug)]
 pub(super) struct Handles {
+    /// What is above the length in the next handle.
     next: AtomicU64,
     texts: DashMap<u64, Text>,
 }
@@ -24,14 +33,15 @@ struct Text {
 impl Handles {
     pub(super) fn new() -> Handles {
         // A daemon that takes over a mount must not give a number that its predecessor gave: the
-        // time since boot, in nanoseconds, is beyond all of those.
-        let first = crate::host::since_boot().as_nanos() as u64;
+        // time since boot, in microseconds, is beyond all of those. It comes round after half a year.
+        let first = crate::host::since_boot().as_micros() as u64;
         Handles { next: AtomicU64::new(first), texts: DashMap::new() }
     }
 
     /// Files what was rendered at open.
     pub(super) fn add(&self, bytes: Arc<[u8]>) -> FileHandle {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let length = u64::try_from(bytes.len()).unwrap_or(MOST).min(MOST);
+        let number = self.next.fetch_add(1, Ordering::Relaxed) << LENGTH_BITS | length;
         self.texts.insert(number, Text { bytes, is_fresh: true });
         FileHandle(number)
     }
@@ -43,9 +53,14 @@ impl Handles {
 
     /// Returns the text to read from at `offset`, or `None` if it is to be rendered anew. That is so
     /// at each return to the beginning, as the kernel's own files have it: `top` keeps its files open
-    /// and rewinds. It is so too for a file that was opened at a daemon before this one.
+    /// and rewinds. It is so too for a file that was opened at a daemon before this one, unless its
+    /// reader has come to the end.
     pub(super) fn get(&self, handle: FileHandle, offset: u64) -> Option<Arc<[u8]>> {
-        let mut text = self.texts.get_mut(&handle.0)?;
+        let Some(mut text) = self.texts.get_mut(&handle.0) else {
+            let length = handle.0 & MOST;
+            let is_read = offset > 0 && offset >= length && length < MOST;
+            return is_read.then(Arc::default);
+        };
         let is_fresh = std::mem::replace(&mut text.is_fresh, false);
         (offset > 0 || is_fresh).then(|| text.bytes.clone())
     }
@@ -58,6 +73,19 @@ impl Handles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_seen_the_end_of_a_text_is_given_no_more_by_a_successor() {
+        let file = Handles::new().add(b"one"[..].into());
+        let successor = Handles::new();
+        assert_eq!(*successor.get(file, 3).unwrap(), *b"");
+        assert!(successor.get(file, 2).is_none());
+        assert!(successor.get(file, 0).is_none());
+        successor.replace(file, b"three"[..].into());
+        assert_eq!(*successor.get(file, 3).unwrap(), *b"three");
+        let long = Handles::new().add(vec![0; 2 << LENGTH_BITS].into());
+        assert!(successor.get(long, 2 << LENGTH_BITS).is_none());
+    }
 
     #[test]
     fn a_return_to_the_beginning_asks_for_a_new_text() {
