@@ -17,6 +17,19 @@ pub struct FileHandle {
     pub id: Vec<u8>,
 }
 
+impl FileHandle {
+    /// Returns the inode number, where the type tells where it is: `FILEID_INO32_GEN` (ext4 and most),
+    /// with XFS's flag for 64 bits, or `FILEID_BTRFS_WITHOUT_PARENT` (include/linux/exportfs.h,
+    /// fs/xfs/xfs_export.h).
+    pub fn inode_number(&self) -> Option<u64> {
+        match (self.kind, self.id.len()) {
+            (1, 8) => self.id.first_chunk().map(|b| u32::from_ne_bytes(*b).into()),
+            (0x81, 12) | (0x4d, 20) => self.id.first_chunk().map(|b| u64::from_ne_bytes(*b)),
+            _ => None,
+        }
+    }
+}
+
 #[repr(C)]
 struct Raw {
     bytes: u32,

@@ -1,11 +1,15 @@
 //! Inode numbers and link counts, before and after copy-up, rename and remount.
 
+use std::ffi::OsString;
+use std::fs::File;
+
 use support::process::shell;
 use support::tree::listing_agrees_with_stat;
-use support::{Scratch, Union};
+use support::{Scratch, Union, require};
+use sys::xattr;
 
 use crate::files::*;
-use crate::subjects::both;
+use crate::subjects::{both, ours};
 
 const LINKS: &str = "f a \"old\"\nh b =a\nh d/c =a";
 
@@ -157,4 +161,37 @@ both! {
         let listed = shell(u.root(), "tar c . | tar tv | grep -c 'link to' || true");
         assert_eq!(listed.trim(), "2");
     }
+}
+
+/// On another disk another file has the number that a copy says it had in the lower.
+#[test]
+fn files_stay_apart_when_layers_were_moved() {
+    require!("files_stay_apart_when_layers_were_moved", ours().usable());
+    let mut u = Union::on(&ours()).layer("f a \"aa\"\nf b \"bb\"").mount();
+    let other = stat(&u.path("b")).ino.to_le_bytes();
+    append(&u.path("a"), " 1");
+    append(&u.path("b"), " 2");
+    u.unmount();
+    for prefix in ["trusted", "user"] {
+        let name = |mark: &str| OsString::from(format!("{prefix}.overlay.{mark}"));
+        let b = File::open(u.upper("b")).expect("open");
+        if let Ok(Some(origin)) = xattr::get(xattr::of(&b), &name("origin")) {
+            let a = File::open(u.upper("a")).expect("open");
+            xattr::set(xattr::of(&a), &name("origin"), &origin, 0).expect("setxattr");
+            xattr::set(xattr::of(&a), &name("number"), &other, 0).expect("setxattr");
+        }
+    }
+    std::fs::remove_file(u.upper("b")).expect("remove");
+    for names in [["a", "b"], ["b", "a"]] {
+        u.mount();
+        let mut read = names.map(|n| get(&u.path(n)));
+        read.sort();
+        assert_eq!(read, ["aa 1", "bb"], "{names:?}");
+        u.unmount();
+    }
+    u.mount();
+    assert_eq!(get(&u.path("a")), "aa 1");
+    append(&u.path("b"), " 3");
+    u.remount();
+    assert_eq!(["b", "a"].map(|n| get(&u.path(n))), ["bb 3", "aa 1"]);
 }

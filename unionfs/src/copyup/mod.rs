@@ -127,13 +127,15 @@ pub fn make_impure(core: &Core, parent: &Arc<Inode>, dir: &Arc<OwnedFd>) -> Resu
     Ok(())
 }
 
-/// Sets a mark that is not worth failing for.
-fn mark(upper: &UpperLayer, to: &Spot, mark: &str, value: &[u8]) {
-    match upper.set_mark(to, mark, value) {
-        // No attributes here, or (user ones) not on this type.
-        Err(Errno::EOPNOTSUPP | Errno::EPERM) => {}
-        r => best_effort("mark a copy", r),
+/// Sets a mark that is not worth failing for, and returns whether it is there.
+fn mark(upper: &UpperLayer, to: &Spot, mark: &str, value: &[u8]) -> bool {
+    let set = upper.set_mark(to, mark, value);
+    let is_set = set.is_ok();
+    // No attributes here, or (user ones) not on this type.
+    if !matches!(set, Err(Errno::EOPNOTSUPP | Errno::EPERM)) {
+        best_effort("mark a copy", set);
     }
+    is_set
 }
 
 /// Notes that the upper has an object at a name.
@@ -287,16 +289,18 @@ impl CopyUp<'_> {
     /// Gives the staged copy its metadata and our marks; returns its own inode number.
     fn finish(&self, source: &OwnedFd, stat: &Stat, staged: &Staged<'_>) -> Result<u64> {
         let to = staged.spot();
-        let number = self.inode.number().to_le_bytes();
-        // Marks before the times, which any change of attributes would touch; they keep the inode
-        // number over remounts and are not worth failing for.
-        match self.upper.set_mark(&to, "number", &number) {
-            // No attributes here, or (user ones) not on this type.
-            Err(Errno::EOPNOTSUPP | Errno::EPERM) => self.is_unmarked.set(true),
-            r => best_effort("mark a copy", r),
-        }
-        if let Some(origin) = index::origin_of(self.core, self.first()?, source) {
-            mark(self.upper, &to, "origin", &origin);
+        // Marks before the times, which any change of attributes would touch.
+        let origin = index::origin_of(self.core, self.first()?, source);
+        let is_marked = match &origin {
+            Some(origin) => mark(self.upper, &to, "origin", origin),
+            None => false,
+        };
+        // The inode number stays over remounts. Where the origin tells it, a mark of its own would only
+        // take room: both together don't fit into an inode of ext4.
+        let told = origin.filter(|_| is_marked).and_then(|o| index::number_in(self.core, &o));
+        if told != Some(self.inode.number()) {
+            let number = self.inode.number().to_le_bytes();
+            self.is_unmarked.set(!mark(self.upper, &to, "number", &number));
         }
         metadata::apply(self.core, self.upper, &to, stat, self.attributes(source)?)
     }

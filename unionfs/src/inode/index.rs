@@ -9,7 +9,7 @@ use sys::stat::Stat;
 use sys::{Errno, Result};
 
 use crate::inode::{Core, InUpper};
-use crate::layer::{LowerRef, origin};
+use crate::layer::{LowerLayer, LowerRef, origin};
 
 /// Returns the handle of a lower object, as `overlay.origin` holds it; `None` where the file system
 /// has no handles.
@@ -28,6 +28,18 @@ pub fn lower_of(core: &Core, origin: &[u8]) -> Option<Stat> {
         let stat = sys::stat::stat_fd(fd).ok()?;
         (stat.nlink > 0).then_some(stat)
     })
+}
+
+/// Returns the number of the lower object that an origin handle names, as far as the handle itself tells
+/// it; the object may be gone, or another one, where layers were moved.
+pub fn number_in(core: &Core, origin: &[u8]) -> Option<u64> {
+    let (uuid, handle) = origin::decode(origin)?;
+    let ino = handle.inode_number()?;
+    let mut devices = (0u16..).zip(&core.origins).filter(|(_, o)| o.uuid == uuid);
+    let device = |(layer, _)| core.stack.lower(layer).ok().map(LowerLayer::dev);
+    let first = device(devices.next()?)?;
+    // File systems without a UUID are all alike.
+    devices.all(|d| device(d) == Some(first)).then(|| core.numbers.of(first, ino))
 }
 
 /// Returns the name that a lower object has in the index, if there is an index.

@@ -23,6 +23,9 @@ pub struct Place {
     child: Option<u16>,
     has_upper: bool,
     first_in_upper: bool,
+    /// It was seen in a lower before it was in the upper, so the number is the lower's beyond doubt, and
+    /// not what a mark says.
+    seen_in_lower: bool,
     /// The upper has metadata only: the data is in the last lower.
     pub metacopy: bool,
 }
@@ -129,7 +132,13 @@ impl Place {
         let mut place = Place::default();
         place.set_upper(upper);
         place.set_lowers(lowers);
+        place.seen_in_lower = !place.has_upper;
         place
+    }
+
+    /// Whether the object was met in a lower, where all names with its number lead to it.
+    pub fn was_seen_in_lower(&self) -> bool {
+        self.seen_in_lower
     }
 
     fn rare_mut(&mut self) -> &mut Rare {

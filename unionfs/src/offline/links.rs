@@ -32,6 +32,7 @@ struct Copy {
     stat: Stat,
     spot: Spot,
     data: Option<Arc<Inode>>,
+    origin: Option<Vec<u8>>,
     /// How many names users see.
     shown: Option<u64>,
 }
@@ -41,13 +42,15 @@ impl<V: Visitor> Visitor for Tracking<'_, V> {
         if node.stat.is_dir() {
             self.dirs.insert(node.path.to_vec());
         } else if let Some(marks) = node.marks.filter(|m| m.nlink.is_some()) {
-            let number = marks.number.or_else(|| stack.merged.number(marks.origin.as_deref()?));
+            let told = || stack.merged.number(marks.origin.as_deref()?);
+            let number = marks.number.or_else(told);
             if let Some(number) = number {
                 let shown = shown(stack, &node.stat, marks);
                 let (spot, data) = (node.spot.clone(), node.data.clone());
                 let file = self.files.entry(number).or_default();
                 file.names.insert(node.path.to_vec());
-                file.upper.get_or_insert(Copy { stat: node.stat, spot, data, shown });
+                let origin = marks.origin.clone();
+                file.upper.get_or_insert(Copy { stat: node.stat, spot, data, origin, shown });
             }
         } else if node.marks.is_none() && node.stat.nlink > 1 {
             let file = self.files.entry(node.stat.ino).or_default();
@@ -106,7 +109,10 @@ impl<'a, V: Visitor> Tracking<'a, V> {
                 continue;
             }
             let Some(file) = self.files.get_mut(&seen.stat.ino) else { continue };
-            if !file.names.insert(path.clone()) {
+            let origin = file.upper.as_ref().and_then(|u| u.origin.as_deref());
+            // Another file may have the number since the layers were moved to another disk.
+            let is_other = origin.is_some_and(|o| !view.is_origin(o, &seen.inode));
+            if is_other || !file.names.insert(path.clone()) {
                 continue;
             }
             let Some(upper) = &file.upper else { continue };

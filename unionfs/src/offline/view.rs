@@ -9,7 +9,8 @@ use sys::stat::Stat;
 use sys::{Errno, Result};
 
 use crate::error::StartError;
-use crate::inode::{Cookie, Core, Inode, Options, ROOT};
+use crate::inode::{Cookie, Core, Inode, Options, ROOT, index};
+use crate::layer::origin::decode;
 use crate::layer::{LowerLayer, Spot};
 use crate::resolve::{self, listing};
 
@@ -84,17 +85,34 @@ impl View {
     /// out, without the right to look objects up by handle.
     pub(super) fn knows(&self, origin: &[u8]) -> Option<bool> {
         let may = sys::process::has_capability(CAP_DAC_READ_SEARCH);
-        may.then(|| crate::inode::index::lower_of(&self.core, origin).is_some())
+        may.then(|| index::lower_of(&self.core, origin).is_some())
     }
 
     /// Returns the number that users would see of the lower object that an origin handle names.
     pub(super) fn number(&self, origin: &[u8]) -> Option<u64> {
-        let stat = crate::inode::index::lower_of(&self.core, origin)?;
-        Some(self.core.numbers.of(stat.dev, stat.ino))
+        index::number_in(&self.core, origin).or_else(|| {
+            let stat = index::lower_of(&self.core, origin)?;
+            Some(self.core.numbers.of(stat.dev, stat.ino))
+        })
+    }
+
+    /// Whether an origin handle names an object of the layers, as far as its file system has handles.
+    pub(super) fn is_origin(&self, origin: &[u8], inode: &Arc<Inode>) -> bool {
+        let handle = || {
+            let lowers = inode.place.read().lower_refs().ok()?;
+            let at = lowers.first()?;
+            let fd = self.core.stack.lower(at.layer).ok()?.open_at(&at.path, libc::O_PATH).ok()?;
+            sys::handle::of_at(fd, OsStr::new("")).ok()
+        };
+        // Whoever wrote it may have left out the UUID.
+        match (decode(origin), handle()) {
+            (Some((_, named)), Some(own)) => named == own,
+            _ => true,
+        }
     }
 
     /// Returns how many links the lower object has that an origin handle names.
     pub(super) fn lower_links(&self, origin: &[u8]) -> Option<u32> {
-        crate::inode::index::lower_of(&self.core, origin).map(|s| s.nlink)
+        index::lower_of(&self.core, origin).map(|s| s.nlink)
     }
 }

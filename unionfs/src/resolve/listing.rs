@@ -204,7 +204,8 @@ impl ReadLayer<'_> {
         let origin = m.origin.as_ref().filter(|_| raw.kind != libc::DT_DIR);
         let lower = || origin.and_then(|o| index::lower_of(self.core, o));
         let unmarked = || self.core.unmarked.get(&raw.own).map(|n| *n);
-        let found = m.number.or_else(unmarked);
+        let told = || origin.and_then(|o| index::number_in(self.core, o));
+        let found = m.number.or_else(told).or_else(unmarked);
         if let Some(number) = found.or_else(|| lower().map(|l| self.core.numbers.of(l.dev, l.ino)))
         {
             raw.number = number;

@@ -39,7 +39,7 @@ pub struct Found {
 /// Returns the inode of what was found, with one more lookup, and what users see of it.
 pub fn enter(core: &Core, parent: &Arc<Inode>, name: &OsStr, found: Found) -> (Arc<Inode>, Stat) {
     let kind = found.stat.kind();
-    let same = |i: &Inode| is_same(i, kind, &found.upper, &found.lowers);
+    let same = |i: &Inode| is_same(i, kind, (parent, name), &found.upper, &found.lowers);
     let make = |id: Ino| {
         let mut place = Place::new(&found.upper, &found.lowers);
         place.metacopy = found.metacopy;
@@ -86,9 +86,16 @@ pub fn hold(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Option<Arc
     Ok(find(core, parent, name)?.map(|found| enter(core, parent, name, found).0))
 }
 
-/// Whether an inode that has the number already is the object that was found: the upper's own
-/// number decides, else the lowers do.
-fn is_same(inode: &Inode, kind: u32, upper: &InUpper, lowers: &Lowers) -> bool {
+/// Whether an inode that has the number already is the object that was found at a name: the upper's own
+/// number decides, else the lowers do. What a copy says of the number that it had in a lower proves
+/// nothing: layers may have been moved to another disk, where another file has it.
+fn is_same(
+    inode: &Inode,
+    kind: u32,
+    (parent, name): (&Inode, &OsStr),
+    upper: &InUpper,
+    lowers: &Lowers,
+) -> bool {
     if inode.kind() != kind {
         return false;
     }
@@ -99,8 +106,8 @@ fn is_same(inode: &Inode, kind: u32, upper: &InUpper, lowers: &Lowers) -> bool {
         // with one number are hard links.
         _ if inode.is_dir() => *lowers != Lowers::No && place.lowers() == *lowers,
         (None, None) => true,
-        // Copied up between the look at the layers and now.
-        (Some(_), None) => true,
+        // Copied up between the look at the layers and now, or a hard link of such a file.
+        (Some(_), None) => place.was_seen_in_lower() || place.is_known_as(parent, name),
         (None, Some(_)) => false,
     }
 }

@@ -453,8 +453,9 @@ struct Copy {
 
 impl Copy {
     fn of(core: &Core, stat: &Stat, marks: &Marks) -> Copy {
-        // Where somebody else made the copy, or says the links by the lower's, it has to be found.
-        let needs_lower = marks.number.is_none() || matches!(marks.nlink, Some(Links::Lower(_)));
+        let told = marks.number.or_else(|| index::number_in(core, marks.origin.as_deref()?));
+        // Where neither mark tells the number, or the links are told by the lower's, it has to be found.
+        let needs_lower = told.is_none() || matches!(marks.nlink, Some(Links::Lower(_)));
         let origin = marks.origin.as_ref().filter(|_| needs_lower);
         let lower = origin.and_then(|o| index::lower_of(core, o));
         let found = lower.as_ref().map(|l| number_of(core, l));
@@ -463,8 +464,7 @@ impl Copy {
             (Some(Links::Lower(n)), Some(l)) => Some(l.nlink as i32 + n - stat.nlink as i32),
             _ => None,
         };
-        let number = marks
-            .number
+        let number = told
             .or_else(|| core.unmarked.get(&stat.ino).map(|n| *n))
             .or(found)
             .unwrap_or_else(|| number_of(core, stat));
