@@ -88,21 +88,20 @@ pub(crate) fn check_unused(all: &[Placed]) -> Result<()> {
     }
 }
 
-/// Makes cgroups as far as we may. `needed`: controllers of v2 to switch on.
+/// Makes cgroups as far as we may, with all controllers, as other runtimes do: they count what is used, and
+/// a limit may come later.
 ///
 /// # Errors
 /// One is there already, and in use; or it can't be made though we may.
-pub(crate) fn make(all: Vec<Placed>, needed: &[&str]) -> Result<Made> {
+pub(crate) fn make(all: Vec<Placed>) -> Result<Made> {
     let mut made = Made::default();
     for placed in all {
         let above = above(std::slice::from_ref(&placed));
-        let mut outcome = make_one(&placed, needed);
+        let mut outcome = make_one(&placed);
         for _ in 0..RACES {
             match &outcome {
                 // Another container of the same parent was the last one just now, and took it along.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    outcome = make_one(&placed, needed)
-                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => outcome = make_one(&placed),
                 _ => break,
             }
         }
@@ -161,7 +160,7 @@ fn is_ours(dir: &Path) -> bool {
     matches!(value, Ok(Ok(Some(_))))
 }
 
-fn make_one(placed: &Placed, needed: &[&str]) -> io::Result<()> {
+fn make_one(placed: &Placed) -> io::Result<()> {
     let mut missing: Vec<&Path> =
         placed.path.ancestors().take_while(|dir| *dir != placed.top && !dir.exists()).collect();
     missing.reverse();
@@ -170,7 +169,7 @@ fn make_one(placed: &Placed, needed: &[&str]) -> io::Result<()> {
         let mut line: Vec<&Path> = placed.path.ancestors().skip(1).collect();
         line.retain(|dir| dir.starts_with(&placed.top));
         for dir in line.into_iter().rev().filter(|dir| dir.exists()) {
-            enable(dir, needed);
+            enable(dir);
         }
     }
     if placed.controllers.iter().any(|c| c == "cpuset") {
@@ -195,7 +194,7 @@ fn make_one(placed: &Placed, needed: &[&str]) -> io::Result<()> {
             fill_cpuset(dir)?;
         }
         if placed.version == Version::V2 && dir != placed.path {
-            enable(dir, needed);
+            enable(dir);
         }
     }
     // Whoever may not put processes there has made nothing.
@@ -207,9 +206,11 @@ fn is_unused(path: &Path) -> bool {
 }
 
 /// Hands controllers on to the children of a cgroup, as far as it has them.
-fn enable(dir: &Path, needed: &[&str]) {
-    let there = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-    for name in needed.iter().filter(|n| there.split_whitespace().any(|c| c == **n)) {
+fn enable(dir: &Path) {
+    let read = |file| fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let (there, on) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
+    let has = |list: &str, name: &str| list.split_whitespace().any(|c| c == name);
+    for name in CONTROLLERS.into_iter().filter(|n| has(&there, n) && !has(&on, n)) {
         match write(dir, "cgroup.subtree_control", &format!("+{name}")) {
             // That a limit has no file is told where it is written.
             Ok(()) | Err(_) => {}
@@ -293,9 +294,4 @@ pub(crate) fn of(cgroups: &[spec::Cgroup]) -> Vec<Placed> {
         Some(Placed { path, version, controllers, top })
     };
     cgroups.iter().filter_map(one).collect()
-}
-
-/// Returns the controllers of v2 that some settings need.
-pub(crate) fn needed(controllers: &[&str]) -> Vec<&'static str> {
-    CONTROLLERS.into_iter().filter(|c| controllers.contains(c)).collect()
 }

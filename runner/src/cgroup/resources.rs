@@ -55,14 +55,6 @@ const USUAL_DEVICES: [&str; 11] = [
     "c 136:* rwm",
 ];
 
-/// Returns the controllers that some limits need.
-pub(crate) fn controllers(resources: &LinuxResources) -> Vec<&'static str> {
-    let mut all: Vec<&str> =
-        settings(resources, Version::V1).iter().map(|s| s.controller).collect();
-    all.extend(settings(resources, Version::V2).iter().map(|s| s.controller));
-    all
-}
-
 /// Writes limits; `refused` says why a hierarchy has no cgroup.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 
+use nix::errno::Errno;
+
 use crate::error::{Context, Error, Result};
 
 /// A change of profile at the next `execve`, prepared where /proc is the host's.
@@ -28,6 +30,10 @@ impl OnExec {
     pub(super) fn apply(self) -> Result<()> {
         let Some((mut file, profile)) = self.0 else { return Ok(()) };
         let written = file.write_all(format!("exec {profile}").as_bytes());
-        written.map_err(|e| Error::new("process.apparmorProfile", e).at(&profile))
+        written.map_err(|e| {
+            Error::new("process.apparmorProfile", e)
+                .at(&profile)
+                .hint_if(Errno::ENOENT, "load it with `apparmor_parser -r FILE` first")
+        })
     }
 }

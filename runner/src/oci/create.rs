@@ -174,8 +174,7 @@ fn build(
     record.above = place::above(&placed);
     locked.write(record)?;
     // What could not be made is not ours to end.
-    let needed = place::needed(&resources::controllers(limits));
-    *made = place::make(placed, &needed).inspect_err(|_| record.cgroups.clear())?;
+    *made = place::make(placed).inspect_err(|_| record.cgroups.clear())?;
     record.cgroups = place::cgroups(&made.placed);
     record.above = made.above.clone();
     locked.write(record)?;

@@ -4,7 +4,9 @@
 //! Lines are a keyword and fields, with tabs between them: `tests/guest/console.rs` reads them.
 #![forbid(unsafe_code)]
 
+mod bundles;
 mod containers;
+mod limits;
 mod shim;
 mod unions;
 
@@ -37,7 +39,9 @@ fn main() {
             *said = info.to_string();
         }
     }));
-    let checks: Vec<Check> = [shim::CHECKS, unions::CHECKS, containers::CHECKS].concat();
+    let checks: Vec<Check> =
+        [shim::CHECKS, unions::CHECKS, limits::CHECKS, bundles::CHECKS, containers::CHECKS]
+            .concat();
     for (name, _) in &checks {
         say(&["PLAN", name]);
     }
