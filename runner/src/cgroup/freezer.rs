@@ -1,8 +1,11 @@
 //! Pauses all processes of a container, and lets them go on.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
 
 use crate::cgroup::write;
 use crate::error::{Context, Error, Result};
@@ -63,7 +66,10 @@ fn set(cgroups: &[Cgroup], frozen: bool) -> Result<()> {
     };
     write(dir, file, value).step_at(step, dir)?;
     let since = Instant::now();
-    while !has_come(&freezer, frozen) {
+    while is_frozen(&freezer)? != frozen {
+        if frozen && !dir.exists() {
+            return Err(Error::new(step, "the container has just ended"));
+        }
         if since.elapsed() > PATIENCE {
             if frozen {
                 thaw(cgroups)?;
@@ -75,16 +81,23 @@ fn set(cgroups: &[Cgroup], frozen: bool) -> Result<()> {
     Ok(())
 }
 
-fn has_come(freezer: &Freezer, frozen: bool) -> bool {
-    match freezer {
-        Freezer::V2(dir) => {
-            let wanted = if frozen { "frozen 1" } else { "frozen 0" };
-            read(dir, "cgroup.events").lines().any(|l| l == wanted)
-        }
-        Freezer::V1(dir) => {
-            read(dir, "freezer.state").trim() == if frozen { "FROZEN" } else { "THAWED" }
-        }
+/// Whether all processes have stopped. None has in a cgroup that is gone, as it is when those that go on
+/// end at once.
+fn is_frozen(freezer: &Freezer) -> Result<bool> {
+    let (dir, file) = match freezer {
+        Freezer::V2(dir) => (dir, "cgroup.events"),
+        Freezer::V1(dir) => (dir, "freezer.state"),
+    };
+    match fs::read_to_string(dir.join(file)) {
+        Ok(text) => Ok(text.lines().any(|l| l == "frozen 1" || l == "FROZEN")),
+        Err(e) if is_gone(&e) => Ok(false),
+        Err(e) => Err(e).step_at("read", dir.join(file)),
     }
+}
+
+/// Whether a file can't be read as its cgroup was removed, before or after it was opened.
+fn is_gone(e: &io::Error) -> bool {
+    [Errno::ENOENT, Errno::ENODEV].iter().any(|gone| e.raw_os_error() == Some(*gone as i32))
 }
 
 fn read(dir: &Path, file: &str) -> String {
