@@ -146,6 +146,9 @@ impl Decision {
     /// Returns the hierarchies in which the container has a cgroup of its own: only there is what its
     /// namespace shows its own.
     pub(crate) fn hierarchies(&self) -> Vec<spec::Hierarchy> {
+        if self.groups.is_empty() {
+            return Vec::new();
+        }
         let mut all = find::mounted();
         all.retain(|h| {
             let at = Path::new("/sys/fs/cgroup").join(&h.name);

@@ -14,7 +14,7 @@ use crate::cgroup::{self, Decision, Hierarchies, Limit};
 use crate::error::{Error, Result};
 use crate::identity;
 use crate::spec::{
-    Audience, Base, Begin, Clocks, Figures, Hooks, Identity, Limits, Net, OwnCgroups, Request,
+    Audience, Base, Begin, Clocks, Driver, Figures, Hooks, Identity, Limits, OwnCgroups, Request,
     Shim, Spec, Streams, Terminal, Volume,
 };
 use crate::store::{Keep, Store, short};
@@ -89,7 +89,7 @@ pub(crate) fn plan(request: &Request, which: Which<'_>) -> Result<Planned> {
         cgroups: cgroup.cgroups(),
         hierarchies: cgroup.hierarchies(),
         net: request.network.net,
-        namespaces: namespaces(request.network.net),
+        namespaces: namespaces(request),
         clocks: Clocks::AtZero,
         begin: Begin::Now,
         ports: request.network.ports.clone(),
@@ -109,11 +109,19 @@ pub(crate) fn plan(request: &Request, which: Which<'_>) -> Result<Planned> {
     Ok(Planned { spec, cgroup, store: which.store.dir().to_path_buf(), warnings })
 }
 
-/// Returns the namespaces that the first process is born into.
-fn namespaces(net: Net) -> u64 {
+/// Returns the namespaces that the first process is born into. That of mounts is the builder's where
+/// nobody stays in it: daemons do, who see the host.
+fn namespaces(request: &Request) -> u64 {
     use sys::process::clone_flags as new;
-    let all = new::NEWNS | new::NEWPID | new::NEWUTS | new::NEWIPC;
-    if net.is_own() { all | new::NEWNET } else { all }
+    let has_daemons = request.driver == Driver::Unionfs || request.figures == Figures::Container;
+    let mut all = new::NEWPID | new::NEWUTS | new::NEWIPC;
+    if has_daemons {
+        all |= new::NEWNS;
+    }
+    if request.network.net.is_own() {
+        all |= new::NEWNET;
+    }
+    all
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {
