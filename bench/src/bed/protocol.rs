@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) home: PathBuf,
     /// Seed of random choices; the same for all subjects.
     pub(crate) seed: u64,
+    /// Work that begins cold finds nothing of the machine's file systems in memory.
+    pub(crate) drop_caches: bool,
     /// Who starts engines, where a worker of root does so for an ordinary user.
     pub(crate) user: Option<Ids>,
 }

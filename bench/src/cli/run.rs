@@ -11,7 +11,7 @@ use crate::bed::scale::{Scale, Size};
 use crate::record::Absent;
 use crate::run::{self, Identity, Plan};
 use crate::subject::find::{Found, Ours, Search, in_path};
-use crate::suite::{self, Block};
+use crate::suite::{self, Block, tree};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -59,6 +59,11 @@ pub(super) struct RunArgs {
     /// Don't count messages and system calls.
     #[arg(long)]
     pub(super) no_costs: bool,
+    /// Empty the caches of the whole machine before work that begins cold, for all who use it: entries and inodes
+    /// of the backing file system come from the disk as well, and not the contents alone. Needs root, and no
+    /// subject of a user.
+    #[arg(long)]
+    pub(super) drop_caches: bool,
 }
 
 /// Measures as asked; returns false if a signal ended it before.
@@ -88,6 +93,9 @@ pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
     if let Some(peer) = args.peer.as_ref().filter(|peer| !named(peer)) {
         return Err(format!("--peer {peer}: no subject of this run is called so: see --subject"));
     }
+    if args.drop_caches {
+        may_drop_caches(&subjects)?;
+    }
     run::run(Plan {
         subjects,
         blocks,
@@ -100,7 +108,19 @@ pub(super) fn run(args: &RunArgs) -> Result<bool, String> {
         user: args.choice.identity().ok(),
         peer: args.peer.clone(),
         costs: !args.no_costs,
+        drop_caches: args.drop_caches,
     })
+}
+
+fn may_drop_caches(subjects: &[Found]) -> Result<(), String> {
+    if let Some(subject) = subjects.iter().flatten().find(|s| s.rootless) {
+        return Err(format!(
+            "--drop-caches: {} is a user's, who may not: name subjects by --subject",
+            subject.name
+        ));
+    }
+    let switch = std::fs::OpenOptions::new().write(true).open(tree::DROP_CACHES);
+    switch.map(drop).map_err(|e| format!("--drop-caches: {}: {e}: be root", tree::DROP_CACHES))
 }
 
 fn today() -> String {

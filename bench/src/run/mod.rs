@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) peer: Option<String>,
     /// Whether messages and system calls are counted.
     pub(crate) costs: bool,
+    /// Whether work that begins cold finds nothing in memory.
+    pub(crate) drop_caches: bool,
 }
 
 /// How long one turn may take before it counts as hung, by the size of the work.
@@ -192,6 +194,7 @@ impl Run {
             scale: self.plan.scale.clone(),
             home: self.stage.home(self.identity(subject))?,
             seed: self.plan.seed,
+            drop_caches: self.plan.drop_caches,
             user: self
                 .plan
                 .user

@@ -58,7 +58,7 @@ fn reads(bed: &mut Bed<'_>) -> io::Result<()> {
     let size = bed.job.scale.big;
     let count = bed.job.scale.rewrites;
     let seed = bed.job.seed;
-    tree::evict(&lower)?;
+    tree::evict(&lower, bed.job.drop_caches)?;
     let path = bed.mount(&[lower], Use::Read)?.join("big");
     bed.case("sequential read, cold").bytes(size).measure(|_| sequential(&path))?;
     bed.case("sequential read, warm").bytes(size).measure(|_| sequential(&path))?;

@@ -137,7 +137,7 @@ fn open_read_close(timer: &mut Timer, paths: &[PathBuf]) -> io::Result<u64> {
 
 fn reads(bed: &mut Bed<'_>) -> io::Result<()> {
     let lower = bed.fixture("flat");
-    tree::evict(&lower)?;
+    tree::evict(&lower, bed.job.drop_caches)?;
     let point = bed.mount(&[lower], Use::Read)?;
     let dir = point.join("flat");
     let files = paths(bed, &dir);

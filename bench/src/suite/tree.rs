@@ -82,8 +82,12 @@ pub(crate) fn files(tree: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// Drops the cached pages of all files of a tree.
-pub(crate) fn evict(tree: &Path) -> io::Result<()> {
+/// Where root has the kernel drop what it can read again from disks.
+pub(crate) const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+
+/// Drops the cached pages of all files of a tree; with `all`, every clean page, entry and inode of the
+/// machine.
+pub(crate) fn evict(tree: &Path, all: bool) -> io::Result<()> {
     for path in files(tree)? {
         let file = File::open(path)?;
         nix::fcntl::posix_fadvise(
@@ -92,6 +96,10 @@ pub(crate) fn evict(tree: &Path) -> io::Result<()> {
             0,
             nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED,
         )?;
+    }
+    if all {
+        nix::unistd::sync();
+        fs::write(DROP_CACHES, "3")?;
     }
     Ok(())
 }
