@@ -103,3 +103,20 @@ fn is_gone(e: &io::Error) -> bool {
 fn read(dir: &Path, file: &str) -> String {
     fs::read_to_string(dir.join(file)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_frozen_in_a_cgroup_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        assert!(!is_frozen(&Freezer::V2(gone.clone())).unwrap());
+        assert!(!is_frozen(&Freezer::V1(gone)).unwrap());
+        fs::write(dir.path().join("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();
+        fs::write(dir.path().join("freezer.state"), "FREEZING\n").unwrap();
+        assert!(is_frozen(&Freezer::V2(dir.path().into())).unwrap());
+        assert!(!is_frozen(&Freezer::V1(dir.path().into())).unwrap());
+    }
+}
