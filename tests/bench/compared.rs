@@ -98,6 +98,9 @@ fn errors_name_what_was_wrong() {
     assert!(code == Some(1) && said.contains("--suite nonsense: no suite is called so"), "{said}");
     let (code, said) = says(&["run", "--rounds", "0"]);
     assert!(code == Some(2) && said.contains("--rounds"), "{said}");
+    // Whether a user was found for the subject or not, as whom the test runs or not.
+    let (code, said) = says(&["run", "--drop-caches", "--subject", "overlay@user"]);
+    assert!(code == Some(1) && said.contains("--drop-caches"), "{said}");
     let (code, said) = says(&["run", "--dir", "nowhere"]);
     assert!(code == Some(1) && said.contains("--dir nowhere"), "{said}");
 }
