@@ -68,6 +68,8 @@ for_each_user! {
         assert_eq!(all, ["runner-init\n"]);
         assert_eq!(host.does("exec", ["alone", "sh", "-c", "cat /etc/hosts > /tmp/x; ls /tmp"]), "x\n");
         assert_eq!(host.does("diff", ["alone"]), "");
+        let said = host.refuses(125, "exec", ["--privileged", "alone", "true"]);
+        assert!(said.contains("could make writable"), "{said}");
         for (verb, args) in [("pause", &["alone"][..]), ("update", &["--memory", "64M", "alone"])] {
             let said = host.refuses(125, verb, args);
             assert!(said.contains("cgroup"), "{said}");

@@ -127,8 +127,9 @@ for_each_user! {
 fn each_claim_of_the_threat_model_names_tests_that_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
-    let sources: String = fs::read_dir(root.join("tests/runner"))
-        .unwrap()
+    let sources: String = ["tests/runner", "tests/guest/inside"]
+        .into_iter()
+        .flat_map(|dir| fs::read_dir(root.join(dir)).unwrap())
         .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect();
     let named: Vec<&str> = page

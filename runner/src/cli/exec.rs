@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::launch::{self, Entering};
 use crate::plan;
 use crate::spec::{
-    Audience, First, MissingCwd, Process, SeccompRequest, Stdin, Terminal, User, capability,
+    Audience, Driver, First, MissingCwd, Process, SeccompRequest, Stdin, Terminal, User, capability,
 };
 use crate::store::{Entry, Store};
 
@@ -97,6 +97,13 @@ fn process(args: ExecArgs, entry: &Entry) -> Result<Process> {
     for (name, value) in values::resolve_env(typed) {
         request.process.env.retain(|(n, _)| *n != name);
         request.process.env.push((name, value));
+    }
+    if args.privileged && request.driver == Driver::None {
+        return Err(Error::new(
+            "--privileged",
+            "the root is a directory, which it could make writable",
+        )
+        .hint("use another --driver for the container"));
     }
     if args.privileged {
         request.security.capabilities = capability::ALL;
