@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use sys::{Errno, copy};
 
 use crate::error::Result;
-use crate::inode::{Cookie, Core, Ino, Inode};
+use crate::inode::{Cookie, Core, Ino, Inode, Listing};
 use crate::layer::Spot;
 
 /// Files in a row that weren't in memory.
@@ -32,6 +32,7 @@ const READERS: usize = 4;
 pub(super) struct Ahead {
     /// Somebody is read ahead for, so that reads from memory are of interest as well.
     is_at_work: AtomicBool,
+    /// The last one at the end.
     readers: Mutex<Vec<Reader>>,
     worker: OnceLock<Option<Worker>>,
 }
@@ -64,7 +65,7 @@ impl Reader {
         if !is_in_order {
             (self.misses, self.until) = (0, at);
         }
-        self.misses += u32::from(is_missing);
+        self.misses = self.misses.saturating_add(is_missing.into());
         let is_due = self.misses >= MISSES && self.until < at.saturating_add(BATCH as u64 / 2);
         is_due.then_some(self.until.max(at))
     }
@@ -94,31 +95,17 @@ impl Ahead {
             let mut readers = self.readers.lock();
             let Some(reader) = reader_of(&mut readers, dir.id) else { return Ok(()) };
             let from = reader.step(entry.cookie.0, is_missing);
-            let mut next: Vec<(OsString, u16)> = Vec::new();
-            if let Some(from) = from {
-                reader.until = u64::MAX;
-                let files = listing.after(Cookie(from)).filter(|(_, s)| s.kind == libc::DT_REG);
-                for (name, seat) in files {
-                    if next.len() == BATCH {
-                        break;
-                    }
-                    reader.until = seat.cookie.0;
-                    let entry = listing.get(name).filter(|e| !e.in_upper);
-                    let slot = entry.and_then(|e| e.lowers.single());
-                    next.extend(slot.map(|slot| (name.to_os_string(), slot)));
-                }
-                if next.len() < BATCH {
-                    reader.until = u64::MAX;
-                }
+            let next = from.map(|from| next_files(listing, from));
+            if let Some((_, until)) = &next {
+                reader.until = *until;
             }
             self.is_at_work.store(readers.iter().any(|r| r.misses >= MISSES), Ordering::Relaxed);
             next
         };
-        if next.is_empty() {
-            return Ok(());
+        if let Some((names, _)) = next.filter(|(names, _)| !names.is_empty()) {
+            let spot = |(name, slot)| Ok(Spot::At(core.lower_dir(&dir, usize::from(slot))?, name));
+            self.fetch(names.into_iter().map(spot).collect::<Result<_>>()?);
         }
-        let spot = |(name, slot)| Ok(Spot::At(core.lower_dir(&dir, usize::from(slot))?, name));
-        self.fetch(next.into_iter().map(spot).collect::<Result<_>>()?);
         Ok(())
     }
 
@@ -134,8 +121,22 @@ impl Ahead {
     }
 }
 
-/// Returns the reader of a directory, the last one for the next time. Who comes from another directory goes on
-/// as before.
+/// Returns the files of lowers that stand behind a place of a listing, each with the lower of the directory
+/// that has it, and up to where these are all.
+fn next_files(listing: &Listing, from: u64) -> (Vec<(OsString, u16)>, u64) {
+    let mut next = Vec::new();
+    for (name, seat) in listing.after(Cookie(from)).filter(|(_, s)| s.kind == libc::DT_REG) {
+        let entry = listing.get(name).filter(|e| !e.in_upper);
+        let slot = entry.and_then(|e| e.lowers.single());
+        next.extend(slot.map(|slot| (name.to_os_string(), slot)));
+        if next.len() == BATCH {
+            return (next, seat.cookie.0);
+        }
+    }
+    (next, u64::MAX)
+}
+
+/// Returns the reader of a directory. Who comes from another directory goes on as before.
 fn reader_of(readers: &mut Vec<Reader>, dir: Ino) -> Option<&mut Reader> {
     let known = readers.iter().position(|r| r.dir == dir).map(|i| readers.remove(i));
     let reader = known.unwrap_or_else(|| {

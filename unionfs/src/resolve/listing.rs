@@ -76,13 +76,11 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
             impure: false,
             more,
         };
-        let is_new = merge.listing.is_empty();
-        let mut take = |raw: &Raw<'_>| match is_new {
-            true => merge.lower(i as u16, raw, false, more),
-            false => {
-                let is_known = merge.listing.contains(raw.name);
-                merge.lower(i as u16, raw, is_known, more)
-            }
+        // The names of one layer differ, and aren't found before all of them are there.
+        let is_first = merge.listing.is_empty();
+        let mut take = |raw: &Raw<'_>| {
+            let is_known = !is_first && merge.listing.contains(raw.name);
+            merge.lower(i as u16, raw, is_known, more)
         };
         let Some(hidden) = read.read(&fd, limit, &mut take)? else { return Ok(None) };
         merge.listing.index();
