@@ -148,6 +148,23 @@ pub fn set_fsxattr(fd: impl AsFd, value: &[u8; FSXATTR]) -> Result<()> {
     Errno::result(r).map(drop)
 }
 
+/// Has whoever serves a directory fill a buffer (a request that `_IOR` of ioctl(2) makes).
+///
+/// # Errors
+/// `ENOTTY`: nobody there knows the request. `EINVAL`: the request is for another size.
+pub fn ask(dir: impl AsFd, request: u32, buf: &mut [u8]) -> Result<()> {
+    // `_IOC_SIZE`, which has 13 bits on all architectures, and 14 on most.
+    if (request >> 16 & 0x1fff) as usize != buf.len() {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: a request of this kind has the kernel write as many bytes as its number says, which the
+    // buffer has.
+    let r = unsafe {
+        libc::ioctl(dir.as_fd().as_raw_fd(), libc::c_ulong::from(request), buf.as_mut_ptr())
+    };
+    Errno::result(r).map(drop)
+}
+
 /// Returns the inode flags of a file (`FS_IOC_GETFLAGS`, chattr(1)).
 pub fn file_flags(fd: impl AsFd) -> Result<u32> {
     let mut flags: libc::c_long = 0;

@@ -8,8 +8,9 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::process::{shell, wait};
-use support::{Scratch, require};
+use support::{Scratch, Union, require};
 
+use crate::files::{is_gone, list, put, unlink};
 use crate::subjects::ours;
 
 /// Names in the lower layer, as in the measurement that found 20,101 nodes kept by a peer.
@@ -66,4 +67,44 @@ fn what_the_kernel_forgets_is_forgotten() {
     let status = wait(&mut daemon);
     assert!(left < NAMES / 20, "of {known} inodes {left} are still known");
     assert!(status.is_some_and(|s| s.success()), "{status:?}");
+}
+
+/// Beyond the limit listings go that can be had again, and nobody who lists sees it.
+#[test]
+fn listings_beyond_the_limit_go_and_come_back_the_same() {
+    const NAME: &str = "listings_beyond_the_limit_go_and_come_back_the_same";
+    const DIRS: usize = 12;
+    /// More than one getdents(2) of a reader.
+    const FILES: usize = 3000;
+    const LIMIT: usize = 300 << 10;
+    require!(NAME, ours().usable());
+    let u = Union::within(&ours(), Scratch::in_memory()).layer("d x").option("listing_cache=300K");
+    let make = format!("mkdir d$d; (cd d$d; seq -f file-%g {FILES} | xargs touch)");
+    shell(&u.layers().lowers[0], &format!("for d in $(seq {DIRS}); do {make}; done"));
+    let u = u.mount();
+    let dir = |n: usize| u.path(&format!("d{n}"));
+    let kept = || {
+        let said = unionfs::ops::statistics::Statistics::of_mount(u.root()).expect("statistics");
+        assert_eq!(said.listing_limit, Some(LIMIT));
+        said.listing_bytes
+    };
+    assert_eq!(list(&dir(1)).len(), FILES);
+    let one = kept();
+    put(&dir(1).join("new"), "x");
+    let mut begun = std::fs::read_dir(dir(2)).expect("begin to list");
+    let mut seen: Vec<_> =
+        begun.by_ref().take(10).map(|e| e.expect("an entry").file_name()).collect();
+    for n in 3..=DIRS {
+        assert_eq!(list(&dir(n)).len(), FILES, "d{n}");
+    }
+    let many = kept();
+    assert!(many < LIMIT + 2 * one, "{many} bytes of listings, where one has {one}");
+    seen.extend(begun.map(|e| e.expect("an entry").file_name()));
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), FILES, "who had begun to list sees each name");
+    assert_eq!(list(&dir(1)).len(), FILES + 1);
+    unlink(&dir(2).join("file-7"));
+    assert!(is_gone(&dir(2).join("file-7")));
+    assert_eq!(list(&dir(2)).len(), FILES - 1);
 }

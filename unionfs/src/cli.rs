@@ -106,6 +106,8 @@ Options for -o:
   noacl                     decide by modes alone: ACLs are kept, but allow and forbid nothing (their
                             masks are the modes' group bits), and are not asked for
   static_nlink              show one link for each directory, as for merged ones
+  listing_cache=SIZE        how much memory merged listings may take (default 64M; K, M, G); those that
+                            nobody changed or used lately are dropped and read again when needed
   threads=N                 threads that serve (default 4; with io_uring for each processor)
   io=auto|noopen|passthrough|cached
                             open, read and close without messages (noopen, the default where the

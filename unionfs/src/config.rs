@@ -37,6 +37,9 @@ const IGNORED: &[&str] = &[
     "xino", "uuid", "override_creds", "nooverride_creds",
 ];
 
+/// Bytes of merged listings that are kept, unless another number is given: two million names.
+const LISTINGS: usize = 64 << 20;
+
 /// Options that promise what isn't kept here: the name, the values that ask for nothing, and what to do.
 const REFUSED: [(&str, &[&str], &str); 4] = [
     ("plugins", &[""], "layers must be directories"),
@@ -103,7 +106,7 @@ impl Config {
                 lowers: Vec::new(),
                 merging: 0,
                 upper: None,
-                options: Options::default(),
+                options: Options { listings: Some(LISTINGS), ..Options::default() },
                 permissions: None,
                 wishes: crate::layer::Wishes {
                     dot_whiteouts: std::env::var_os("FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT")
@@ -233,6 +236,7 @@ impl Parsed {
                 };
             }
             "timeout" => c.timeout = seconds(name, value)?,
+            "listing_cache" => c.options.listings = Some(size(name, value)?),
             "threads" => c.threads = number::<usize>(name, value)?.clamp(1, 64),
             "io" => {
                 one_of(name, value, &["auto", "noopen", "passthrough", "cached"])?;
@@ -375,6 +379,21 @@ fn one_of(name: &str, value: &str, allowed: &[&str]) -> Result<(), StartError> {
 
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, StartError> {
     value.parse().map_err(|_| wrong(format!("{name}={value}: not a number: give {name}=N")))
+}
+
+/// Reads a number of bytes, with K, M or G for multiples of 1024.
+fn size(name: &str, value: &str) -> Result<usize, StartError> {
+    let (digits, shift) = match value.char_indices().last() {
+        Some((at, 'k' | 'K')) => (value.get(..at), 10),
+        Some((at, 'm' | 'M')) => (value.get(..at), 20),
+        Some((at, 'g' | 'G')) => (value.get(..at), 30),
+        _ => (Some(value), 0),
+    };
+    let bytes =
+        digits.and_then(|d| d.parse::<usize>().ok()).and_then(|n| n.checked_mul(1 << shift));
+    bytes.ok_or_else(|| {
+        wrong(format!("{name}={value}: not a size: give {name}=BYTES, with K, M or G"))
+    })
 }
 
 fn seconds(name: &str, value: &str) -> Result<Duration, StartError> {

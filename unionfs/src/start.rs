@@ -15,12 +15,14 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::inode::core::{Fsync, Options, Origins};
 use crate::inode::fds::FdCache;
+use crate::inode::kept::Kept;
 use crate::inode::number::Numbers;
 use crate::inode::table::InodeTable;
 use crate::inode::{Core, InUpper, Inode, Lowers, Place, ROOT};
 use crate::layer::marks::{Escape, Marks, Opaque, Prefix};
 use crate::layer::{LayerStack, LowerLayer, LowerRef, Mapped, UpperLayer, is_in_use, open_upper};
 use crate::ops::Union;
+use crate::ops::statistics::Statistics;
 use crate::transport::{Cache, Served};
 
 /// Descriptors that the cache may keep at most, whatever the limit allows.
@@ -57,27 +59,19 @@ pub(crate) fn start(cli: &Cli, called_as: &str) -> Result<ExitCode, StartError> 
     let statistics = {
         let union = Arc::clone(&union);
         let counts = Arc::clone(&counts);
-        Box::new(move || eprintln!("unionfs: {}", statistics(&union, &counts)))
+        Box::new(move || {
+            eprintln!("unionfs: {}", Statistics::new(&union, counts.lanes(), counts.all()));
+        })
     };
     let options = ServeOptions { turns: union.turns(), ready, statistics };
     daemon::serve(
-        Served::new(union, cache, config.ways, checks_permissions),
+        Served::new(union, cache, config.ways, checks_permissions, Arc::clone(&counts)),
         mount,
         counts,
         options,
     )
     .map_err(|e| StartError::Io("serve", e))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns what SIGUSR1 prints.
-fn statistics(union: &Union, counts: &Counts) -> String {
-    let counted: Vec<_> = counts.all().map(|(name, n)| format!("{n} {name}")).collect();
-    let lanes = match counts.lanes() {
-        0 => String::new(),
-        n => format!("{n} threads of io_uring; "),
-    };
-    format!("{}; {lanes}messages: {}", union.statistics(), counted.join(", "))
 }
 
 /// Others are let in where the mount is made without the setuid helper, which forbids it by default.
@@ -143,6 +137,7 @@ pub(crate) fn make_core(
         table: InodeTable::default(),
         numbers,
         fds: FdCache::new((limit / 2).min(MOST_DESCRIPTORS) as usize),
+        kept: Kept::new(options.listings),
         options,
         escape,
         origins,

@@ -6,6 +6,7 @@ mod dialects;
 mod fsck;
 mod hostile;
 mod lists;
+mod stats;
 mod usage;
 
 use std::ffi::OsStr;

@@ -96,6 +96,7 @@ pub fn ensure_name(
     }
     let object = core.upper_spot(inode, &place)?;
     let times = sys::stat::stat_fd(&dir)?;
+    make_impure(core, parent, &dir)?;
     upper.link(&object, &dir, name)?;
     // One more link of the upper, but no more names that users see.
     add_nlink_diff(upper, &mut place, &object, -1)?;

@@ -12,6 +12,7 @@ use sys::stat::Stat;
 use sys::{Errno, Result};
 
 use super::fds::FdCache;
+use super::kept::Kept;
 use super::number::Numbers;
 use super::table::InodeTable;
 use super::{Dir, InUpper, Ino, Inode, OpenFile, Place};
@@ -59,6 +60,8 @@ pub struct Options {
     pub redirects: bool,
     /// Changes of metadata copy no data.
     pub metacopy: bool,
+    /// How many bytes of merged listings are kept, about; all without it.
+    pub listings: Option<usize>,
 }
 
 /// Layers, inodes and options of one mount.
@@ -72,6 +75,8 @@ pub struct Core {
     pub numbers: Numbers,
     /// Descriptors.
     pub fds: FdCache,
+    /// Listings.
+    pub kept: Kept,
     /// Options.
     pub options: Options,
     /// Names of attributes.

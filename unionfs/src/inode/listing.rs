@@ -5,9 +5,12 @@ use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashTable;
 use sys::{Errno, Result};
+
+use super::kept::Share;
 
 /// Position in a listing: larger than 0, never used again for another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +114,11 @@ pub struct Listing {
     last: u64,
     present: usize,
     gone: usize,
+    /// It isn't any more as it was read.
+    is_changed: bool,
+    /// Somebody looked at all of it since it was last asked whether it stays.
+    used: AtomicBool,
+    share: Option<Share>,
 }
 
 /// An [`Entry`] as it is kept, with the place of its name in the text.
@@ -228,6 +236,7 @@ impl Listing {
     /// # Errors
     /// `ENAMETOOLONG`: more than 255 bytes. `EOVERFLOW`: the names together have more than 4 GiB.
     pub fn put(&mut self, name: &OsStr, entry: Entry) -> Result<()> {
+        self.is_changed = true;
         let at = match self.find(name) {
             Some(at) => at,
             None => self.append(name)?,
@@ -317,14 +326,39 @@ impl Listing {
         self.store(at, entry);
     }
 
-    /// Gives back room that was reserved while it grew.
-    pub fn shrink(&mut self) {
+    /// All of it was read: gives back room that was reserved while it grew.
+    pub fn complete(&mut self) {
         self.rows.shrink_to_fit();
         self.text.shrink_to_fit();
+        self.is_changed = false;
+    }
+
+    /// Returns how much memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        size_of::<Row>() * self.rows.capacity()
+            + self.text.capacity()
+            + self.index.allocation_size()
+    }
+
+    /// Holds its part of the memory of all listings.
+    pub fn hold(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// Notes that it is used.
+    pub fn note_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it must not go, as a later one would have other cookies, or should not yet, as it was used since
+    /// this was last asked.
+    pub fn stays(&self) -> bool {
+        self.is_changed || self.used.swap(false, Ordering::Relaxed)
     }
 
     /// Changes what is known of a name, if anything is.
     pub fn update(&mut self, name: &OsStr, change: impl FnOnce(&mut Entry)) {
+        self.is_changed = true;
         if let Some(at) = self.find(name)
             && let Some(row) = self.rows.get(at as usize)
         {
@@ -341,8 +375,10 @@ impl Listing {
         if self.rows.len() <= 64 || self.gone * 2 <= self.rows.len() {
             return;
         }
-        let old = std::mem::take(self);
+        let mut old = std::mem::take(self);
         self.hasher = old.hasher.clone();
+        self.is_changed = true;
+        self.share = old.share.take();
         self.last = old.last;
         self.present = old.present;
         for (i, row) in (0u32..).zip(&old.rows).filter(|(_, r)| r.seen() != Seen::Gone) {

@@ -3,6 +3,7 @@
 pub mod core;
 pub mod fds;
 pub mod index;
+pub mod kept;
 pub mod listing;
 pub mod number;
 pub mod place;

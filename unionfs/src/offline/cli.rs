@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use sys::Errno;
 
 use super::printed::Printed;
 use super::{
@@ -15,8 +16,9 @@ use super::{
     convert, export, fsck, output,
 };
 use crate::layer::marks::Prefix;
+use crate::ops::statistics::Statistics;
 
-/// Look at and mend the layers of a union that is not mounted.
+/// Look at and mend the layers of a union that is not mounted, and ask one that is.
 #[derive(Debug, Parser)]
 #[command(name = "unionctl", version, max_term_width = 100, after_help = AFTER)]
 pub struct Cli {
@@ -39,6 +41,17 @@ enum Command {
     Fsck(FsckArgs),
     /// Change how a layer says that something is gone, or where its marks are
     Convert(ConvertArgs),
+    /// Show what a mount keeps in memory, and how many messages the kernel sent it
+    Stats(StatsArgs),
+}
+
+#[derive(Debug, Args)]
+struct StatsArgs {
+    /// Print a JSON object; sizes are in bytes
+    #[arg(long)]
+    json: bool,
+    /// Where the union is mounted
+    mount: PathBuf,
 }
 
 /// Which layers.
@@ -158,6 +171,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Export(args) => export_to(&args),
         Command::Fsck(args) => check(&args),
         Command::Convert(args) => change(&args),
+        Command::Stats(args) => stats(&args),
     };
     match outcome {
         Ok(code) => code,
@@ -213,6 +227,27 @@ fn with_bytes(mut object: serde_json::Value, path: &Path) -> serde_json::Value {
         fields.insert("path_hex".into(), hex.into());
     }
     object
+}
+
+fn stats(args: &StatsArgs) -> Result<ExitCode> {
+    let said = Statistics::of_mount(&args.mount).map_err(|e| match e {
+        Errno::ENOTTY | Errno::EINVAL | Errno::ENOSYS | Errno::EBADMSG => {
+            OfflineError::Words(format!(
+                "{}: not the root of a mount of unionfs, or of another version",
+                Printed(&args.mount)
+            ))
+        }
+        e => OfflineError::File(args.mount.clone(), e.into()),
+    })?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &said).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{said}")?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn export_to(args: &ExportArgs) -> Result<ExitCode> {

@@ -62,10 +62,8 @@ impl View {
 
     /// Returns the names that users would see in a directory, sorted.
     pub(super) fn names(&self, dir: &Arc<Inode>) -> Result<Vec<OsString>> {
-        listing::ensure(&self.core, dir, None)?;
-        let listing = self.core.dir(dir)?.listing.read();
-        let all = listing.as_ref().ok_or(Errno::EIO)?;
-        let all = all.after(Cookie(0));
+        let listing = listing::ensure(&self.core, dir, None)?.ok_or(Errno::EIO)?;
+        let all = listing.after(Cookie(0));
         let mut names: Vec<OsString> = all.map(|(name, _)| name.to_os_string()).collect();
         names.sort_unstable();
         Ok(names)

@@ -64,9 +64,7 @@ impl Union {
         if self.dots(&dir, offset, &mut add) {
             return Ok(());
         }
-        listing::ensure(&self.core, &dir, None)?;
-        let guard = self.core.dir(&dir)?.listing.read();
-        let list = guard.as_ref().ok_or(Errno::EIO)?;
+        let list = listing::ensure(&self.core, &dir, None)?.ok_or(Errno::EIO)?;
         for (name, e) in list.after(Cookie(offset.saturating_sub(DOTS))) {
             let next = e.cookie.0 + DOTS;
             if add(DirEntry { name, number: e.number, kind: e.kind, next }) {
@@ -92,7 +90,6 @@ impl Union {
         if at >= WITH_ATTRIBUTES {
             return self.readdir(ino, offset, |e| add(e, None));
         }
-        listing::ensure(&self.core, &dir, None)?;
         let mut batch = Batch::default();
         loop {
             // Looking up an entry needs the listing again, so some are copied out of it.
@@ -120,8 +117,7 @@ impl Union {
     }
 
     fn fill(&self, batch: &mut Batch, dir: &Arc<Inode>, after: u64) -> Result<()> {
-        let guard = self.core.dir(dir)?.listing.read();
-        let list = guard.as_ref().ok_or(Errno::EIO)?;
+        let list = listing::ensure(&self.core, dir, None)?.ok_or(Errno::EIO)?;
         batch.text.clear();
         batch.seats.clear();
         for (name, seat) in list.after(Cookie(after)).take(BATCH) {

@@ -12,6 +12,7 @@ pub mod make;
 pub mod remove;
 pub mod rename;
 pub mod setattr;
+pub mod statistics;
 pub mod xattr;
 
 use std::ffi::OsStr;
@@ -59,17 +60,6 @@ impl Union {
     /// Returns the turns of the threads that serve.
     pub fn turns(&self) -> Arc<Turns> {
         Arc::clone(&self.core.turns)
-    }
-
-    /// Returns what SIGUSR1 prints: how much is kept.
-    pub fn statistics(&self) -> String {
-        let (readers, calls) = self.core.turns.readers_and_calls();
-        format!(
-            "{} inodes, {} with descriptors; {readers} of {} threads read, {calls} calls for help",
-            self.core.table.len(),
-            self.core.fds.len(),
-            self.core.turns.threads(),
-        )
     }
 
     /// Ends the mount: nobody asks any more.

@@ -45,9 +45,7 @@ impl Union {
 
     /// Fails unless users see an empty directory.
     pub(super) fn check_empty(&self, dir: &Arc<Inode>) -> Result<()> {
-        let state = self.core.dir(dir)?;
-        listing::ensure(&self.core, dir, None)?;
-        match state.listing.read().as_ref() {
+        match listing::ensure(&self.core, dir, None)? {
             Some(l) if l.present() > 0 => Err(Errno::ENOTEMPTY),
             _ => Ok(()),
         }

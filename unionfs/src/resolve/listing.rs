@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard, RwLockWriteGuard};
 use sys::{Errno, Result, getdents, xattr};
 
 use crate::inode::{Cookie, Core, Entry, Inode, Listing, Seen, Slots, index};
@@ -26,20 +27,35 @@ struct Raw<'a> {
 /// Takes the objects that a layer has in a directory.
 type Sink<'a> = dyn FnMut(&Raw<'_>) -> Result<()> + 'a;
 
-/// Makes the listing of a directory unless it is there. With a limit, gives up quietly on a
-/// directory of which some layer has more names.
-pub fn ensure(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<()> {
-    let state = core.dir(dir)?;
-    if state.listing.read().is_some() {
-        return Ok(());
+/// A listing that stays as long as this is there.
+pub type Held<'a> = MappedRwLockReadGuard<'a, Listing>;
+
+/// Returns the listing of a directory, and makes it unless it is there. With a limit, gives up quietly on
+/// a directory of which some layer has more names.
+pub fn ensure<'a>(
+    core: &Core,
+    dir: &'a Arc<Inode>,
+    limit: Option<usize>,
+) -> Result<Option<Held<'a>>> {
+    let state = dir.dir.as_ref().ok_or(Errno::ENOTDIR)?;
+    if let Ok(known) = RwLockReadGuard::try_map(state.listing.read(), Option::as_ref) {
+        known.note_use();
+        return Ok(Some(known));
     }
     // Held while the layers are read, so that no change can be missed between.
     let mut slot = state.listing.write();
-    if slot.is_some() {
-        return Ok(());
+    let is_new = slot.is_none();
+    if is_new {
+        *slot = build(core, dir, limit)?.map(|mut listing| {
+            core.kept.count(&mut listing);
+            listing
+        });
     }
-    *slot = build(core, dir, limit)?;
-    Ok(())
+    let listing = RwLockReadGuard::try_map(RwLockWriteGuard::downgrade(slot), Option::as_ref).ok();
+    if is_new && listing.is_some() {
+        core.kept.make_room(dir);
+    }
+    Ok(listing)
 }
 
 fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<Listing>> {
@@ -88,7 +104,7 @@ fn build(core: &Core, dir: &Arc<Inode>, limit: Option<usize>) -> Result<Option<L
             merge.hidden_by_lower(hidden);
         }
     }
-    merge.listing.shrink();
+    merge.listing.complete();
     Ok(Some(merge.listing))
 }
 

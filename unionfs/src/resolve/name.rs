@@ -139,11 +139,10 @@ fn listed(core: &Core, parent: &Arc<Inode>, name: &OsStr) -> Result<Where> {
     if let Some(l) = dir.listing.read().as_ref() {
         return Ok(ask(l));
     }
-    if dir.probes.fetch_add(1, Ordering::Relaxed) == PROBES_BEFORE_LISTING {
-        listing::ensure(core, parent, Some(LISTING_FOR_LOOKUPS))?;
-        if let Some(l) = dir.listing.read().as_ref() {
-            return Ok(ask(l));
-        }
+    if dir.probes.fetch_add(1, Ordering::Relaxed) == PROBES_BEFORE_LISTING
+        && let Some(l) = listing::ensure(core, parent, Some(LISTING_FOR_LOOKUPS))?
+    {
+        return Ok(ask(&l));
     }
     Ok(Where::Anywhere)
 }

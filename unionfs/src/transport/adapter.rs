@@ -17,11 +17,12 @@ use super::opens::Way;
 use super::reply::{absent, attr, change, entry, nothing_at, parts, statfs, statx, user_dev};
 use super::session::{Io, Served};
 use crate::error::Result;
-use crate::inode::Ino;
+use crate::inode::{Ino, ROOT};
 use crate::layer::idmap::UnionId;
 use crate::ops::Caller;
 use crate::ops::make::{Mode, New};
 use crate::ops::rename::Names;
+use crate::ops::statistics::{REQUEST, ROOM, Statistics};
 
 /// Handle of a file or directory: it says nothing, as all state is with the inode, but for
 /// `io=passthrough`.
@@ -223,11 +224,22 @@ impl Served {
                     Err(e) => reply.error(e),
                 }
             }
+            Operation::Ioctl { asked, .. } if asked.cmd == REQUEST && node == ROOT => {
+                self.statistics(reply);
+            }
             Operation::Ioctl { asked, data } => match self.union.ioctl(node, asked.cmd, data.0) {
                 Ok(value) => reply.value_and_bytes(&IoctlOut::default(), &value),
                 Err(e) => reply.error(e),
             },
             _ => reply.error(Errno::ENOSYS),
+        }
+    }
+
+    fn statistics(&self, reply: Reply<'_>) {
+        let said = Statistics::new(&self.union, self.counts.lanes(), self.counts.all());
+        match serde_json::to_vec(&said) {
+            Ok(text) if text.len() <= ROOM => reply.value_and_bytes(&IoctlOut::default(), &text),
+            _ => reply.error(Errno::EOVERFLOW),
         }
     }
 

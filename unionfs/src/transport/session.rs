@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use daemon::Turns;
 use wire::abi::init;
-use wire::{Agreement, Lanes, Offer};
+use wire::{Agreement, Counts, Lanes, Offer};
 
 use super::opens::Opens;
 use crate::ops::Union;
@@ -75,11 +75,20 @@ pub struct Served {
     pub(super) opens: Opens,
     /// Each message is one.
     pub(super) turns: Arc<Turns>,
+    /// Messages so far.
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Served {
     /// Makes a union ready to be served. `checks_permissions`: the kernel does, by owners and modes.
-    pub fn new(union: Arc<Union>, cache: Cache, ways: Ways, checks_permissions: bool) -> Served {
+    /// `counts` is the session's.
+    pub fn new(
+        union: Arc<Union>,
+        cache: Cache,
+        ways: Ways,
+        checks_permissions: bool,
+        counts: Arc<Counts>,
+    ) -> Served {
         let turns = union.turns();
         Served {
             union,
@@ -90,6 +99,7 @@ impl Served {
             no_opendir: false,
             opens: Opens::default(),
             turns,
+            counts,
         }
     }
 
