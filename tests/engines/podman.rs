@@ -234,7 +234,7 @@ podman run --name c --net=none localhost/base sh -euc '
   stat -c "%n %a %u:%g" /etc/lower /usr/share/file /var/setgid; getcap /bin/capable
   touch /tmp/own; chown 5:6 /tmp/own; chmod 640 /tmp/own; stat -c "%n %a %u:%g" /tmp/own
   rm -r /usr/share/gone-dir; echo x >>/etc/mode; mkdir -m 555 /tmp/closed'
-podman diff c | sort
+podman container diff c | sort
 podman commit -q c localhost/changed >/dev/null
 podman run --rm --net=none localhost/changed sh -euc 'stat -c "%n %a %u:%g" /tmp/own /tmp/closed /etc/mode; getcap /bin/capable'
 echo "really: $(stat -c %a "$D"/graph/overlay/*/diff/etc/mode | sort -u | tr '\n' ' ')"
