@@ -142,7 +142,7 @@ mod tests {
         give_back().unwrap();
         let after = mapped();
         // Other tests use the program meanwhile, and get pages back.
-        assert!(after < before, "{before} kB were mapped, now {after}");
+        assert!(after + 512 < before, "{before} kB were mapped, now {after}");
         assert_eq!(constants.join(" "), "here and there");
         assert!(kept.iter().all(|b| *b == 7));
     }
