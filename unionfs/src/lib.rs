@@ -9,7 +9,8 @@
 //!
 //! Lock order, outer before inner: `Union::renames`, `Inode::copying` (child before parent),
 //! `Inode::place` (child before parent), `Dir::listing`, `Dir::meta`, `Dir::fds` and `Inode::file`;
-//! shards of the inode table are held for one expression and never while another lock is taken.
+//! shards of the inode table are held for one expression and never while another lock is taken. The
+//! queue of `inode::kept` comes after a listing, and only tries those of other directories.
 #![forbid(unsafe_code)]
 
 pub mod cli;

@@ -61,6 +61,11 @@ impl Kept {
     /// may go. The one of `new`, which was just read, stays; one that is in use at the moment, too.
     pub fn make_room(&self, new: &Arc<Inode>) {
         let mut queue = self.queue.lock();
+        // Two for each new one, so that those that are gone are never more than those that are there.
+        for _ in 0..2 {
+            let oldest = queue.pop_front();
+            queue.extend(oldest.filter(|inode| inode.strong_count() > 0));
+        }
         queue.push_back(Arc::downgrade(new));
         let mut looks = LOOKS.min(queue.len());
         while self.bytes() > self.limit && looks > 0 {
@@ -81,5 +86,28 @@ impl Kept {
                 _ => queue.push_back(oldest),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inode::{Ino, Place};
+
+    fn dir(n: u64) -> Arc<Inode> {
+        Arc::new(Inode::new(Ino(n + 2), libc::S_IFDIR, Place::default()))
+    }
+
+    #[test]
+    fn directories_that_are_gone_leave_nothing_behind() {
+        let kept = Kept::new(None);
+        let stay: Vec<_> = (0..10).map(dir).collect();
+        stay.iter().for_each(|dir| kept.make_room(dir));
+        for n in 10..1000 {
+            kept.make_room(&dir(n));
+        }
+        let queue = kept.queue.lock();
+        assert!(queue.len() <= 2 * stay.len() + 3, "{}", queue.len());
+        assert_eq!(queue.iter().filter(|i| i.strong_count() > 0).count(), stay.len());
     }
 }
