@@ -15,7 +15,7 @@ const LOOKS: usize = 64;
 /// The listings that are kept.
 #[derive(Debug)]
 pub struct Kept {
-    limit: usize,
+    limit: Option<usize>,
     total: Arc<AtomicUsize>,
     /// Directories in the order in which they were listed.
     queue: Mutex<VecDeque<Weak<Inode>>>,
@@ -37,7 +37,7 @@ impl Drop for Share {
 impl Kept {
     /// Keeps about so many bytes; all without a limit.
     pub fn new(limit: Option<usize>) -> Kept {
-        Kept { limit: limit.unwrap_or(usize::MAX), total: Arc::default(), queue: Mutex::default() }
+        Kept { limit, total: Arc::default(), queue: Mutex::default() }
     }
 
     /// Returns how many bytes the listings take that were read and not dropped since.
@@ -46,7 +46,7 @@ impl Kept {
     }
 
     /// Returns beyond how many some are dropped.
-    pub fn limit(&self) -> usize {
+    pub fn limit(&self) -> Option<usize> {
         self.limit
     }
 
@@ -68,7 +68,7 @@ impl Kept {
         }
         queue.push_back(Arc::downgrade(new));
         let mut looks = LOOKS.min(queue.len());
-        while self.bytes() > self.limit && looks > 0 {
+        while self.limit.is_some_and(|limit| self.bytes() > limit) && looks > 0 {
             looks -= 1;
             let Some(oldest) = queue.pop_front() else { break };
             let Some(inode) = oldest.upgrade() else { continue };

@@ -50,12 +50,11 @@ impl Statistics {
     ) -> Statistics {
         let core = &union.core;
         let (readers, calls) = core.turns.readers_and_calls();
-        let limit = core.kept.limit();
         Statistics {
             inodes: core.table.len(),
             inodes_with_descriptors: core.fds.len(),
             listing_bytes: core.kept.bytes(),
-            listing_limit: (limit != usize::MAX).then_some(limit),
+            listing_limit: core.kept.limit(),
             resident_bytes: resident_bytes(),
             threads: core.turns.threads(),
             readers,
